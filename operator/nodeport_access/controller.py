@@ -1,0 +1,235 @@
+"""The running operator without its shell: watches fill the store, touched Services go through the queue, workers
+carry out passes.
+
+Nothing is reconciled before every list is complete: an unprimed start would write what the next list takes back. Not
+the business of this module: what a pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or
+serving what it tells (``server``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from logging import Logger
+from random import Random
+from typing import Any
+
+from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
+from nodeport_access.conditions import Status, is_true
+from nodeport_access.kube import (
+    ENDPOINT_SLICES,
+    NETWORK_POLICIES,
+    NODES,
+    POLICIES,
+    SERVICES,
+    Client,
+    Resource,
+)
+from nodeport_access.metrics import Metrics, PolicyView, View
+from nodeport_access.outcome import Done, Stalled, Wait
+from nodeport_access.reconcile import Reconciler
+from nodeport_access.shelf import ScopedSink, Shelf
+from nodeport_access.store import Store
+from nodeport_access.watches import PodWatches, Roster, Watch
+from nodeport_access.workqueue import Backoff, ShutDown, WorkQueue
+
+WORKERS = 16
+"""Passes at once; with more, a single API server only queues them."""
+STALLED_SECONDS = 300.0
+"""A Stalled Service is looked at again this often; an event brings it back at once."""
+FINISH_SECONDS = 1.5
+"""What passes under way get to finish when the process ends."""
+SILENT_SECONDS = 90.0
+"""A watch without a word for longer is not trusted; bookmarks come about 61 s apart."""
+ROSTER_SILENT_SECONDS = 390.0
+"""The roster of policies is taken every 300 s."""
+STUCK_SECONDS = 300.0
+"""A Service that has waited for a pass, or been in one, for longer shows that nothing moves any more."""
+PODS_POLL_SECONDS = 0.05
+
+
+class Controller:
+    """Owns the store, the watches, the queue and the workers. ``namespaces`` empty means all."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        namespaces: tuple[str, ...],
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+        time: Callable[[], float],
+        random: Random,
+        log: Logger,
+    ) -> None:
+        self.store = Store()
+        self._metrics = metrics
+        self._clock = clock
+        self._time = time
+        self._log = log
+        self._queue: WorkQueue[ServiceKey] = WorkQueue(time=time, random=random.random, backoff=Backoff())
+        self._reconciler = Reconciler(api=client, store=self.store, metrics=metrics, clock=clock, time=time, log=log)
+        shared: dict[str, Any] = {"client": client, "time": time, "random": random, "log": log}
+        scopes = namespaces or (None,)
+        shelves: tuple[tuple[Resource, Shelf[Any]], ...] = (
+            (SERVICES, self.store.services),
+            (NETWORK_POLICIES, self.store.network_policies),
+            (ENDPOINT_SLICES, self.store.slices),
+        )
+        self._watches: list[Watch] = [
+            Watch(resource=resource, namespace=scope, sink=ScopedSink(shelf, scope), **shared)
+            for resource, shelf in shelves
+            for scope in scopes
+        ]
+        self._watches.append(Watch(resource=NODES, namespace=None, sink=ScopedSink(self.store.nodes, None), **shared))
+        self._rosters = [
+            Roster(resource=POLICIES, namespace=scope, sink=ScopedSink(self.store.policies, scope), **shared)
+            for scope in scopes
+        ]
+        self._pods = PodWatches(
+            sink=lambda namespace: ScopedSink(self.store.pods, namespace), forget=self.store.pods.clear, **shared
+        )
+        for watch in self._watches:
+            watch.on_interrupted = self._call_roll
+        self.store.on_namespaces = self._pods.want
+        self._workers: list[asyncio.Task[None]] = []
+        self._primed = False
+
+    async def wait_for_policies(self) -> None:
+        """Returns once the policies have been listed, which proves that their CRD is served and that we may read
+        them."""
+        for roster in self._rosters:
+            await roster.wait_synced()
+
+    async def run(self) -> None:
+        """Watches, waits until every list is complete, then reconciles until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches:
+                group.create_task(watch.run())
+            for roster in self._rosters:
+                group.create_task(roster.run())
+            group.create_task(self._pods.run())
+            for listed in (*self._watches, *self._rosters):
+                await listed.wait_synced()
+            await self._pods.wait_synced()
+            self._prime()
+            self._workers = [group.create_task(self._work()) for _ in range(WORKERS)]
+
+    def _prime(self) -> None:
+        self._primed = True
+        self.store.on_touched = self._queue.add
+        for key in self.store.service_keys():
+            self._queue.add(key)
+        self._log.info(
+            "all lists are complete",
+            extra={"policies": len(self.store.policies), "services": len(self.store.services)},
+        )
+
+    async def finish(self) -> None:
+        """Lets passes under way end; nothing new is begun."""
+        self._queue.shut_down()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=FINISH_SECONDS)
+
+    def _call_roll(self) -> None:
+        for roster in self._rosters:
+            roster.trigger()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self._queue.get()
+            except ShutDown:
+                return
+            try:
+                await self._pass(key)
+            finally:
+                self._queue.done(key)
+
+    async def _pass(self, key: ServiceKey) -> None:
+        if not self._pods.synced_in(key.namespace) and key.namespace in self.store.policy_namespaces():
+            self._queue.add_after(key, PODS_POLL_SECONDS)
+            return
+        begun = self._time()
+        outcome = await self._reconciler.reconcile(key)
+        self._metrics.passed(outcome=type(outcome).__name__, seconds=self._time() - begun)
+        match outcome:
+            case Done(again):
+                self._queue.forget(key)
+                if again is not None:
+                    self._queue.add_after(key, again)
+            case Wait(reason, None):
+                delay = self._queue.retry(key)
+                self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
+            case Wait(_, delay) if delay is not None:
+                self._queue.add_after(key, delay)
+            case Stalled(reason):
+                self._queue.forget(key)
+                self._queue.add_after(key, STALLED_SECONDS)
+                self._log.debug("service %s is stalled: %s", key, reason)
+
+    def put_policy(self, body: Body) -> None:
+        """Takes a policy as it is now, from a live event."""
+        self.store.policies.put(body)
+
+    def drop_policy(self, body: Body) -> None:
+        """Takes the deletion of a policy, from a live event."""
+        self.store.policies.drop(body)
+
+    def unready(self) -> str:
+        """Why the operator cannot be relied on now; empty where it can."""
+        sources = (*self._watches, *self._rosters, *self._pods.watches)
+        for source in sources:
+            if source.refused is not None:
+                return f"{source}: {source.refused}"
+        for source in sources:
+            if not source.synced:
+                return f"{source}: not listed yet"
+            limit = ROSTER_SILENT_SECONDS if isinstance(source, Roster) else SILENT_SECONDS
+            if (age := self._time() - source.last_word) > limit:
+                return f"{source}: no word for {age:.0f} s"
+        return "" if self._primed else "not all lists are complete yet"
+
+    def unhealthy(self) -> str:
+        """Why only a new start can help; empty where all is well."""
+        age = self._queue.oldest_age()
+        return f"a Service has waited {age:.0f} s for its pass to end" if age > STUCK_SECONDS else ""
+
+    def view(self) -> View:
+        """What metrics show, at this instant."""
+        unguarded: dict[str, int] = {}
+        for service in self.store.services:
+            if service.has_node_ports and not self.store.guarded(service.key):
+                unguarded[service.key.namespace] = unguarded.get(service.key.namespace, 0) + 1
+        now = self._clock()
+        return View(
+            policies=tuple(_policy_view(policy, now) for policy in self.store.policies),
+            unguarded=tuple(sorted(unguarded.items())),
+            queue_depth=self._queue.depth,
+            oldest_key_age=self._queue.oldest_age(),
+            watches=tuple(
+                (str(source.resource), source.namespace or "", self._time() - source.last_word)
+                for source in (*self._watches, *self._rosters, *self._pods.watches)
+            ),
+        )
+
+
+ABNORMAL_TRUE = frozenset({ConditionType.RECONCILING, ConditionType.STALLED})
+
+
+def _policy_view(policy: Policy, now: datetime) -> PolicyView:
+    expiries = [entry.expires_at for entry in policy.allowed if entry.expires_at is not None and entry.in_force(now)]
+    return PolicyView(
+        namespace=policy.key.namespace,
+        name=policy.key.name,
+        service=policy.service.name,
+        ready=is_true(policy.status, ConditionType.READY),
+        deviating=tuple(
+            (condition["type"], condition["status"], condition["reason"])
+            for condition in policy.status.get("conditions") or ()
+            if condition["type"] != ConditionType.READY
+            and (condition["status"] == Status.TRUE) == (condition["type"] in ABNORMAL_TRUE)
+        ),
+        next_expiry=min(expiries).timestamp() if expiries else None,
+    )

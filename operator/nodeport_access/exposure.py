@@ -1,0 +1,149 @@
+"""Who gets at the pods in fact: which nodes answer, which other NetworkPolicy opens them, and what no NetworkPolicy
+holds back.
+
+Not the business of this module: the policy's own objects (``checks``), or what the findings come to (``verdict``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nodeport_access import desired, rules
+from nodeport_access.api import ConditionType, Reason
+from nodeport_access.checks import Case, service_resolved
+from nodeport_access.cidrs import AddressSet, Family
+from nodeport_access.conditions import NAMED, Condition, fails, holds, listed, unknown
+from nodeport_access.observed import NetworkPolicy, Service, TargetPort
+from nodeport_access.snapshot import Snapshot
+
+
+def reachable(case: Case) -> Condition:
+    """At least one node has a ready endpoint of its own: under Local only such a node answers."""
+    kind = ConditionType.REACHABLE
+    if case.snapshot.service is None:
+        return unknown(kind, service_resolved(case))
+    ready, draining = ready_nodes(case.snapshot)
+    total = len(case.snapshot.nodes)
+    tail = f"; draining: {listed(sorted(draining))}" if draining else ""
+    if not ready:
+        return fails(kind, Reason.NO_READY_ENDPOINTS, f"None of {total} nodes has a ready endpoint{tail}.")
+    return holds(kind, Reason.NODES_ANSWER, f"{len(ready)} of {total} nodes answer: {listed(sorted(ready))}{tail}.")
+
+
+def ready_nodes(snapshot: Snapshot) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the nodes with a ready endpoint of the Service, and of those whose only endpoints are draining."""
+    endpoints = [endpoint for piece in snapshot.slices for endpoint in piece.endpoints]
+    ready = frozenset(endpoint.node for endpoint in endpoints if endpoint.ready and endpoint.node)
+    draining = frozenset(endpoint.node for endpoint in endpoints if endpoint.draining and endpoint.node)
+    return ready, draining - ready
+
+
+def exclusive(case: Case) -> Condition:
+    """No other NetworkPolicy selecting these pods opens them to addresses outside the allowlist."""
+    kind, service = ConditionType.EXCLUSIVE, case.service
+    if service is None:
+        return unknown(kind, service_resolved(case))
+    allowed = desired.allowed_addresses(case.policy, service, case.snapshot.now)
+    openings = []
+    for other in sorted(case.snapshot.others, key=lambda other: other.name):
+        outside = _opened(other, case.snapshot, service, allowed)
+        if outside:
+            openings.append(f"{other.name} admits {listed(outside.texts())}")
+    if openings:
+        return fails(kind, Reason.OPENED_BY_OTHER_POLICY, f"NetworkPolicy {'; '.join(openings[:NAMED])}.")
+    return holds(kind, Reason.NO_OTHER_OPENING)
+
+
+def _opened(
+    other: NetworkPolicy, snapshot: Snapshot, service: Service, allowed: Mapping[desired.TargetPorts, AddressSet]
+) -> AddressSet:
+    outside = AddressSet.EMPTY
+    for port in service.ports:
+        mine = AddressSet.union(*(addresses for ports, addresses in allowed.items() if port.target in ports))
+        targets, names_may_match = _spellings(snapshot, port.name, port.target)
+        for target in targets:
+            admitted = rules.admission(other.spec, target=target, names_may_match=names_may_match)
+            outside |= admitted.addresses.restricted_to(service.families) - mine
+    return outside
+
+
+def _spellings(snapshot: Snapshot, name: str, target: TargetPort) -> tuple[set[TargetPort], bool]:
+    """A target and, where it is a name that the EndpointSlices resolve, its numbers; then names need no guessing."""
+    if isinstance(target.port, int):
+        return {target}, True
+    numbers = {
+        TargetPort(protocol=protocol, port=number)
+        for piece in snapshot.slices
+        for protocol, port_name, number in piece.ports
+        if port_name == name and protocol == target.protocol
+    }
+    return {target, *numbers}, not numbers
+
+
+def enforceable(case: Case) -> Condition:
+    """Nothing that a NetworkPolicy cannot hold back; the worst finding gives the reason, the message names all."""
+    kind, service = ConditionType.ENFORCEABLE, case.service
+    if service is None:
+        return unknown(kind, service_resolved(case))
+    findings = [
+        finding
+        for finding in (_host_network(case), *_shared_backends(case), _covered_nodes(case, service))
+        if finding is not None
+    ]
+    if not findings:
+        return holds(kind, Reason.NOTHING_BYPASSES)
+    return fails(kind, findings[0][0], " ".join(message for _, message in findings))
+
+
+Finding = tuple[Reason, str] | None
+
+
+def _host_network(case: Case) -> Finding:
+    """A pod in its node's network has the node's address, and NetworkPolicy does not apply to it (NetworkPolicy
+    concept page)."""
+    nodes = AddressSet.union(*(node.addresses for node in case.snapshot.nodes))
+    backends = {
+        endpoint.node or "an unnamed node"
+        for piece in case.snapshot.slices
+        for endpoint in piece.endpoints
+        if endpoint.addresses.overlaps(nodes)
+    }
+    if not backends:
+        return None
+    return (
+        Reason.HOST_NETWORK_BACKEND,
+        f"Backends in the host network of {listed(sorted(backends))} are open to everyone.",
+    )
+
+
+def _shared_backends(case: Case) -> Iterable[Finding]:
+    unguarded = [service for service, guarded in case.snapshot.sharing if not guarded]
+    hidden = sorted(service.key.name for service in unguarded if service.external_traffic_policy != "Local")
+    local = sorted(service.key.name for service in unguarded if service.external_traffic_policy == "Local")
+    if hidden:
+        yield (
+            Reason.UNGUARDED_CLUSTER_SERVICE,
+            f"Service {listed(hidden)} exposes the same pods under Cluster, where clients' addresses are hidden.",
+        )
+    if local:
+        yield Reason.UNGUARDED_SERVICE, f"Service {listed(local)} exposes the same pods and no policy keeps it Local."
+
+
+def _covered_nodes(case: Case, service: Service) -> Finding:
+    """A list that holds a whole family hides nobody's entry behind a node's: everyone is in it anyway."""
+    allowed = AddressSet.union(*desired.allowed_addresses(case.policy, service, case.snapshot.now).values())
+    for family in Family:
+        everyone = AddressSet.everyone([family])
+        if everyone <= allowed:
+            allowed -= everyone
+    covered = sorted(
+        node.name
+        for node in case.snapshot.nodes
+        if allowed.overlaps(node.addresses) or allowed.overlaps(node.pod_ranges)
+    )
+    if not covered:
+        return None
+    return (
+        Reason.ALLOWLIST_COVERS_NODES,
+        f"The allowlist covers addresses of {listed(covered)} or of pods there: whoever is masqueraded to one gets in.",
+    )

@@ -1,0 +1,101 @@
+"""Kopf's part: it runs the process and brings live events of policies. No other handler, so no finalizers, no
+annotations, and no second write for each change.
+
+Kopf tells nothing of what was deleted during an outage: the roster of policies (``watches``) does. Not the business
+of this module: anything that is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import kopf
+
+from nodeport_access.api import GROUP, PLURAL, VERSION, Body
+from nodeport_access.kube import Configuration
+
+
+class EndlessBackoffs:
+    """Seconds between Kopf's attempts at a request, without end: an absent API server or permission is waited for.
+
+    An iterable that is new at every use and has no length, because Kopf adds one attempt to a length."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (1, 1, 2, 3)
+        while True:
+            yield 5
+
+
+async def run(
+    *,
+    configuration: Callable[[], Configuration],
+    put: Callable[[Body], None],
+    drop: Callable[[Body], None],
+    clean_up: Callable[[], Awaitable[None]],
+    namespaces: tuple[str, ...],
+    stop: asyncio.Event,
+) -> None:
+    """Runs Kopf until SIGTERM, SIGINT or ``stop``. ``clean_up`` ends all our own tasks before Kopf looks for those
+    left."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(_login(configuration))
+    kopf.on.cleanup(registry=registry)(_clean_up(clean_up))
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop))
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # The CRD is there before Kopf starts, and its deletion is meant to end the process.
+    settings.scanning.disabled = True
+    settings.networking.error_backoffs = EndlessBackoffs()
+    settings.networking.connect_timeout = 5
+    settings.watching.connect_timeout = 5
+    settings.watching.server_timeout = 300
+    settings.queueing.exit_timeout = 0.5
+    return settings
+
+
+def _event(put: Callable[[Body], None], drop: Callable[[Body], None]) -> Callable[..., Awaitable[None]]:
+    async def policy_seen(event: kopf.RawEvent, **_: Any) -> None:
+        body: Body = dict(event["object"])
+        (drop if event["type"] == "DELETED" else put)(body)
+
+    return policy_seen
+
+
+def _clean_up(clean_up: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def end_own_tasks(**_: Any) -> None:
+        await clean_up()
+
+    return end_own_tasks
+
+
+def _login(configuration: Callable[[], Configuration]) -> Callable[..., kopf.ConnectionInfo]:
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        """Called again after a 401, with what our own client has read meanwhile."""
+        current = configuration()
+        # "Bearer x" in the Configuration is scheme and token to Kopf.
+        scheme, _space, token = current.api_key.get("BearerToken", "").rpartition(" ")
+        return kopf.ConnectionInfo(
+            server=current.host,
+            ca_path=current.ssl_ca_cert,
+            insecure=not current.verify_ssl,
+            certificate_path=current.cert_file,
+            private_key_path=current.key_file,
+            scheme=(scheme or "Bearer") if token else None,
+            token=token or None,
+            proxy_url=current.proxy,
+        )
+
+    return log_in

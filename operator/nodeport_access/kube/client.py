@@ -1,0 +1,189 @@
+"""The verbs: list, watch, get, apply, delete; in and out go plain dicts.
+
+Not its business: connections, credentials and failures (``wire``), what is written (``plan``).
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from kubernetes.aio.client import Configuration
+
+from nodeport_access.api import FIELD_MANAGER, Body
+from nodeport_access.kube.errors import Gone, NotFound, Unreachable
+from nodeport_access.kube.resources import Resource
+from nodeport_access.kube.streams import WatchEvent, events_of
+from nodeport_access.kube.wire import Call, Observer, Wire, mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A complete list, and the version of the collection that it shows."""
+
+    items: tuple[Body, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The object as stored, and whether the apply created it (HTTP 201, the only proof of a creation)."""
+
+    object: Body
+    created: bool
+
+
+class Client:
+    """Speaks plain dicts with one API server. Every method raises the ApiErrors of this package and nothing else."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Configuration,
+        load: Callable[[], Awaitable[Configuration]],
+        observer: Observer,
+        time: Callable[[], float] = clock.monotonic,
+    ) -> None:
+        """``load`` reads the credentials again when they are refused: ``load_configuration``, its arguments bound."""
+        self._wire = Wire(configuration=configuration, load=load, observer=observer, time=time)
+
+    @property
+    def configuration(self) -> Configuration:
+        """What the client uses now; another object after the credentials had to be read again."""
+        return self._wire.configuration
+
+    async def close(self) -> None:
+        """Ends every connection. The watches must have ended before."""
+        await self._wire.close()
+
+    async def list(
+        self, resource: Resource, *, namespace: str | None = None, metadata_only: bool = False, limit: int = 500
+    ) -> Listing:
+        """The complete collection, read in chunks of ``limit``; begins again once, if a continue token is too old."""
+        try:
+            return await self._list(resource, namespace=namespace, metadata_only=metadata_only, limit=limit)
+        except Gone:
+            return await self._list(resource, namespace=namespace, metadata_only=metadata_only, limit=limit)
+
+    async def _list(self, resource: Resource, *, namespace: str | None, metadata_only: bool, limit: int) -> Listing:
+        items: list[Body] = []
+        query = {"limit": str(limit)}
+        while True:
+            _, page = await self._request(
+                Call(
+                    verb="list",
+                    resource=resource,
+                    method="GET",
+                    path=resource.path(namespace=namespace),
+                    query=query,
+                    accept=_accept("PartialObjectMetadataList", metadata_only=metadata_only),
+                )
+            )
+            found: Body = page.get("metadata") or {}
+            items += page.get("items") or ()
+            if not found.get("resourceVersion"):
+                raise Unreachable(message=f"the answer to a list of {resource} is not a list")
+            if not found.get("continue"):
+                break
+            query["continue"] = found["continue"]
+        if not metadata_only:
+            for item in items:  # the API server leaves both out of the items of a list
+                item.setdefault("apiVersion", resource.api_version)
+                item.setdefault("kind", resource.kind)
+        return Listing(items=tuple(items), resource_version=found["resourceVersion"])
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        resource_version: str,
+        metadata_only: bool = False,
+        timeout_seconds: int,
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        """Opens a watch from a version on; inside the ``async with`` it is open, and can be iterated over.
+
+        The iteration ends when the API server ends the stream, normally after ``timeout_seconds``. Raises Gone when the
+        version is too old, be it by HTTP 410 or by an ERROR event; Unreachable when the stream breaks or falls silent.
+        """
+        call = Call(
+            verb="watch",
+            resource=resource,
+            method="GET",
+            path=resource.path(namespace=namespace),
+            query={
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": resource_version,
+                "timeoutSeconds": str(timeout_seconds),
+            },
+            accept=_accept("PartialObjectMetadata", metadata_only=metadata_only),
+        )
+        async with self._wire.exchange(call, streaming=True) as answer, aclosing(events_of(answer.response)) as events:
+            yield events
+
+    async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Body:
+        """Reads one object, past every cache. Raises NotFound."""
+        path = resource.path(namespace=namespace, name=name)
+        return (await self._request(Call(verb="get", resource=resource, method="GET", path=path)))[1]
+
+    async def apply(self, resource: Resource, *, namespace: str | None, name: str, body: Body, force: bool) -> Applied:
+        """Server-side apply of a whole body under our field manager; fields that the schema does not know are refused.
+
+        With ``metadata.uid`` in the body it never creates: Conflict (``object_missing``) if the object is gone, Invalid
+        if another now has its name. Without ``force``, Conflict names in ``causes`` who owns what.
+        """
+        path = resource.path(namespace=namespace, name=name)
+        status, stored = await self._apply("apply", resource, path=path, body=body, force=force)
+        return Applied(object=stored, created=status == HTTPStatus.CREATED)
+
+    async def apply_status(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:
+        """Server-side apply of the status. Guard it by ``metadata.resourceVersion``: here the uid is not looked at."""
+        path = resource.path(namespace=namespace, name=name, subresource="status")
+        return (await self._apply("apply_status", resource, path=path, body=body, force=True))[1]
+
+    async def _apply(self, verb: str, resource: Resource, *, path: str, body: Body, force: bool) -> tuple[int, Body]:
+        return await self._request(
+            Call(
+                verb=verb,
+                resource=resource,
+                method="PATCH",
+                path=path,
+                query={
+                    "fieldManager": FIELD_MANAGER,
+                    "force": "true" if force else "false",
+                    "fieldValidation": "Strict",
+                },
+                body=body,
+                content_type="application/apply-patch+yaml",  # JSON is YAML
+            )
+        )
+
+    async def delete(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
+    ) -> bool:
+        """Deletes exactly the object that was seen; False if it is gone. Raises Conflict if it has changed."""
+        path = resource.path(namespace=namespace, name=name)
+        body: Body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+            "propagationPolicy": "Background",
+        }
+        try:
+            await self._request(Call(verb="delete", resource=resource, method="DELETE", path=path, body=body))
+        except NotFound:
+            return False
+        return True
+
+    async def _request(self, call: Call) -> tuple[int, Body]:
+        async with self._wire.exchange(call, streaming=False) as answer:
+            return answer.response.status, mapping(answer.body)
+
+
+def _accept(kind: str, *, metadata_only: bool) -> str:
+    return f"application/json;as={kind};g=meta.k8s.io;v=v1" if metadata_only else "application/json"

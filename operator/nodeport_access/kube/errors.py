@@ -1,0 +1,143 @@
+"""What the API server's refusals mean, one type for each meaning; the tree is drawn in the docstring of the package.
+
+Not its business: what went wrong on the way (``wire``), and what to do about it (whoever catches it).
+"""
+
+# ruff: noqa: N818 (errors are named by what the API server says: Gone, Conflict, NotFound)
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import responses as phrases
+
+from nodeport_access.api import Body
+
+
+class ConfigurationError(Exception):
+    """There is no configuration that could be used: one sentence, with the file and the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One entry of ``details.causes`` in a metav1.Status."""
+
+    reason: str
+    field: str
+    message: str
+
+
+class ApiError(Exception):
+    """The API server refused a request (``status`` is its HTTP status), or did not answer it (``status`` is 0)."""
+
+    def __init__(self, *, status: int, reason: str, message: str, causes: tuple[Cause, ...] = ()) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.causes = causes
+
+
+class Unreachable(ApiError):
+    """Nobody answered, or the answer was "try again"; ``retry_after`` in seconds, where the API server named a time."""
+
+    def __init__(
+        self,
+        *,
+        message: str,
+        status: int = 0,
+        reason: str = "Unreachable",
+        causes: tuple[Cause, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status=status, reason=reason, message=message, causes=causes)
+        self.retry_after = retry_after
+
+
+class Unauthorized(ApiError):
+    """Our credentials are not accepted, nor are those that were read again."""
+
+
+class Forbidden(ApiError):
+    """Refused by RBAC or by admission."""
+
+    @property
+    def namespace_terminating(self) -> bool:
+        """Whether it was refused because the namespace is being deleted, which no permission changes."""
+        return any(cause.reason == "NamespaceTerminating" for cause in self.causes)
+
+
+class NotFound(ApiError):
+    """No such object, or no such resource."""
+
+
+class Conflict(ApiError):
+    """Another manager owns a field (``causes`` say which and who), or a guard (uid, resourceVersion) did not hold."""
+
+    @property
+    def object_missing(self) -> bool:
+        """Whether the apply was guarded by the uid of an object that is not there any more; nothing was created."""
+        return "no existing object was found" in self.message
+
+
+class Gone(ApiError):
+    """The resourceVersion or the continue token is older than what the API server remembers."""
+
+
+class Invalid(ApiError):
+    """The API server will never take this request."""
+
+
+class SchemaOutdated(ApiError):
+    """The installed CRD does not know a field that we write."""
+
+
+def status_of(body: bytes) -> Body:
+    """A metav1.Status, or one made of what a proxy, or an API server that does not know the path, says in its place."""
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict) and parsed.get("kind") == "Status":
+        return parsed
+    return {"message": " ".join(body.decode(errors="replace").split())[:200]}
+
+
+_BY_STATUS: Mapping[int, type[ApiError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+}
+
+
+def refusal(*, status: int, said: Body, retry_after: str | None) -> ApiError:
+    """The error that a metav1.Status stands for; ``retry_after`` is the header of that name."""
+    details: Body = said.get("details") or {}
+    reason = said.get("reason") or phrases.get(status, "Unknown")
+    message = said.get("message") or reason
+    causes = tuple(
+        Cause(reason=it.get("reason", ""), field=it.get("field", ""), message=it.get("message", ""))
+        for it in details.get("causes") or ()
+    )
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and "field not declared in schema" in message:
+        return SchemaOutdated(status=status, reason=reason, message=message, causes=causes)
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or not 400 <= status < 500:
+        seconds = retry_after if retry_after and retry_after.isdecimal() else details.get("retryAfterSeconds")
+        return Unreachable(
+            status=status,
+            reason=reason,
+            message=message,
+            causes=causes,
+            retry_after=float(seconds) if seconds else None,
+        )
+    kind = _BY_STATUS.get(status, Invalid)
+    return kind(status=status, reason=reason, message=message, causes=causes)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, fit for the middle of a sentence."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,223 @@
+"""One request and its answer on the wire: pools, credentials, time limits; a failure is an ApiError.
+
+Not its business: which requests there are (``client``), and when to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
+
+from nodeport_access import __version__
+from nodeport_access.api import Body
+from nodeport_access.kube.errors import ConfigurationError, Unauthorized, Unreachable, one_line, refusal, status_of
+from nodeport_access.kube.resources import Resource
+
+USER_AGENT = f"nodeport-access/{__version__}"
+
+REQUEST_SECONDS = 15.0
+"""The longest a request may take in all, its answer included; of a watch: until its stream is open."""
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 75.0
+"""The longest a watch may send nothing: bookmarks come about 61 s apart."""
+RENEWAL_PAUSE_SECONDS = 10.0
+"""The least time between two readings of credentials: revoked ones must not run an exec plugin at every request."""
+
+Observer = Callable[[str, str, int, float], None]
+"""Told of every request: verb, plural of the resource, HTTP status (0 = no answer), seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, before it is known over which connection it goes."""
+
+    verb: str
+    resource: Resource
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+    content_type: str = "application/json"
+    accept: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``body`` is empty as long as it is a stream that is still to be read."""
+
+    response: aiohttp.ClientResponse
+    body: bytes
+
+
+class _Connection:
+    """Two pools with the same credentials, so that watches cannot starve requests; closed after its last user."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        unlimited = copy.deepcopy(configuration)
+        unlimited.connection_pool_maxsize = 0  # aiohttp: no limit; every watch holds a connection for minutes
+        self.configuration = configuration
+        self.requests: Any = ApiClient(configuration)  # its methods carry no annotations
+        self.watches: Any = ApiClient(unlimited)
+        self._users = 0
+        self._retired = False
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            await self._close_if_idle()
+
+    async def retire(self) -> None:
+        """Lets those who use it finish: a running watch stays valid with the credentials it was opened with."""
+        self._retired = True
+        await self._close_if_idle()
+
+    async def close(self) -> None:
+        await self.requests.close()
+        await self.watches.close()
+
+    async def _close_if_idle(self) -> None:
+        if self._retired and not self._users:
+            await self.close()
+
+
+class Wire:
+    """Carries requests to one API server, with credentials that are read again when they are refused."""
+
+    def __init__(
+        self,
+        *,
+        configuration: Configuration,
+        load: Callable[[], Awaitable[Configuration]],
+        observer: Observer,
+        time: Callable[[], float],
+    ) -> None:
+        self._load = load
+        self._observer = observer
+        self._time = time
+        self._connection = _Connection(configuration)
+        self._renewing = asyncio.Lock()
+        self._renewed_at = float("-inf")
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is used now; another object after the credentials had to be read again."""
+        return self._connection.configuration
+
+    async def close(self) -> None:
+        """Ends every connection. The streams must have ended before."""
+        await self._connection.close()
+
+    @asynccontextmanager
+    async def exchange(self, call: Call, *, streaming: bool) -> AsyncIterator[Answer]:
+        """Yields a good answer; credentials that are refused are read again, and the request is sent once more."""
+        used = self._connection
+        async with used.in_use():
+            answer = await self._send(used, call, streaming=streaming)
+            if answer.response.status != HTTPStatus.UNAUTHORIZED:
+                with _good(answer):
+                    yield answer
+                return
+        fresh = await self._renew(used)
+        async with fresh.in_use():
+            if fresh is not used:
+                answer = await self._send(fresh, call, streaming=streaming)
+            with _good(answer):
+                yield answer
+
+    async def _send(self, connection: _Connection, call: Call, *, streaming: bool) -> Answer:
+        """Sends the request and reads the answer, of an open watch only its head. Raises Unreachable."""
+        api = connection.watches if streaming else connection.requests
+        host: str = api.configuration.host
+        query = f"?{urlencode(call.query)}" if call.query else ""
+        headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": USER_AGENT}
+        limits = aiohttp.ClientTimeout(
+            total=None if streaming else REQUEST_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+        )
+        try:
+            await api.update_params_for_auth(headers, [], ["BearerToken"], call.path, call.method, None)
+        except (ConfigException, OSError) as error:  # from the hook that reads the token file again
+            raise Unreachable(message=f"the service account's token cannot be read: {one_line(error)}") from error
+        started, status, body = self._time(), 0, b""
+        try:
+            with reaching(host):
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    sent = await api.rest_client.request(
+                        call.method,
+                        f"{host}{call.path}{query}",
+                        headers=headers,
+                        body=call.body,
+                        _request_timeout=limits,
+                    )
+                    response: aiohttp.ClientResponse = sent.response
+                    if not streaming or response.status >= HTTPStatus.BAD_REQUEST:
+                        body = await response.read()
+            status = response.status
+        finally:
+            self._observer(call.verb, call.resource.plural, status, self._time() - started)
+        return Answer(response, body)
+
+    async def _renew(self, refused: _Connection) -> _Connection:
+        """Reads the credentials again, once for all requests that were refused together. Raises Unauthorized."""
+        async with self._renewing:
+            if self._connection is refused and self._time() - self._renewed_at >= RENEWAL_PAUSE_SECONDS:
+                self._renewed_at = self._time()
+                try:
+                    async with asyncio.timeout(REQUEST_SECONDS):
+                        configuration = await self._load()
+                except (ConfigurationError, TimeoutError) as error:
+                    message = f"credentials refused, and not to be read again: {one_line(error)}"
+                    raise Unauthorized(status=401, reason="Unauthorized", message=message) from error
+                self._connection = _Connection(configuration)
+                await refused.retire()
+            return self._connection
+
+
+@contextmanager
+def _good(answer: Answer) -> Iterator[None]:
+    """Raises what a refusal means, and in any case lets go of the connection."""
+    response = answer.response
+    try:
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            said = status_of(answer.body)
+            raise refusal(status=response.status, said=said, retry_after=response.headers.get("Retry-After"))
+        yield
+    finally:
+        response.close()
+
+
+@contextmanager
+def reaching(host: str) -> Iterator[None]:
+    """Turns everything that can go wrong on the way into Unreachable."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unreachable(message=f"{host} did not answer in time") from error
+    except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        raise Unreachable(message=f"{host} cannot be reached: {one_line(error)}") from error
+
+
+def mapping(text: bytes) -> Body:
+    """An object in JSON. Raises Unreachable where something else answered, such as the login page of a proxy."""
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise Unreachable(message=f"the answer is not JSON: {text[:200]!r}") from error
+    if not isinstance(parsed, dict):
+        raise Unreachable(message=f"the answer is not an object: {text[:200]!r}")
+    return parsed

@@ -1,0 +1,322 @@
+"""What the operator keeps of the objects it watches: trimmed, frozen, comparable, and nothing that moves without
+meaning.
+
+Before managedFields is dropped, the two facts it holds are derived from it: which of our fields our Apply entry still
+owns, and who owns those that it does not (Kubernetes API reference, Server-Side Apply, "Field management"). Not the
+business of this module: what the objects should be (``desired``), or how they were fetched (``watches``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from nodeport_access.api import FIELD_MANAGER, KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.cidrs import AddressSet, Family, Network
+from nodeport_access.label_selectors import Labels
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+
+TUNNEL_ANNOTATIONS = (
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "network.cilium.io/ipv4-cilium-host",
+    "network.cilium.io/ipv6-cilium-host",
+)
+"""Node annotations in which a CNI tells the address that masqueraded traffic carries between nodes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ownership:
+    """Of the field paths that we set: which are ours by our Apply entry, and the manager of those that another has
+    taken."""
+
+    ours: frozenset[str] = frozenset()
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def writer(self, path: str) -> str:
+        """The field manager that holds a path which is not ours; empty where nobody does."""
+        return self.others.get(path, "")
+
+
+def ownership(metadata: Mapping[str, Any], paths: Mapping[str, tuple[str, ...]]) -> Ownership:
+    """Reads managedFields for the given paths (our name of a field -> its steps in FieldsV1, without the ``f:``)."""
+    ours: set[str] = set()
+    others: dict[str, str] = {}
+    for entry in sorted(metadata.get("managedFields") or (), key=lambda entry: entry.get("time", "")):
+        if entry.get("subresource"):
+            continue
+        mine = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        for name, steps in paths.items():
+            if _holds(entry.get("fieldsV1") or {}, steps):
+                if mine:
+                    ours.add(name)
+                else:
+                    others[name] = entry.get("manager", "")
+    return Ownership(ours=frozenset(ours), others=others)
+
+
+def _holds(fields: Mapping[str, Any], steps: tuple[str, ...]) -> bool:
+    for step in steps:
+        inner = fields.get(step if step.startswith("k:") else f"f:{step}")
+        if inner is None:
+            return False
+        fields = inner
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPort:
+    """Where a connection arrives at the pod, which is what a NetworkPolicy sees after DNAT: protocol, and number or
+    name."""
+
+    protocol: str
+    port: int | str
+
+    def sort_key(self) -> tuple[str, int, str]:
+        """Numbers before names, for a stable order in what is written."""
+        return (self.protocol, self.port, "") if isinstance(self.port, int) else (self.protocol, 65536, self.port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePort:
+    """One port of a Service."""
+
+    name: str
+    port: int
+    node_port: int
+    target: TargetPort
+
+
+SERVICE_PATHS: Mapping[str, tuple[str, ...]] = {
+    "spec.externalTrafficPolicy": ("spec", "externalTrafficPolicy"),
+    "spec.healthCheckNodePort": ("spec", "healthCheckNodePort"),
+    "metadata.labels": ("metadata", "labels", POLICY_LABEL),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A Service, as far as access to its node ports goes."""
+
+    key: ServiceKey
+    uid: str
+    type: str
+    selector: Labels
+    ports: tuple[ServicePort, ...]
+    families: tuple[Family, ...]
+    external_traffic_policy: str
+    health_check_node_port: int
+    external_ips: tuple[str, ...]
+    policy_label: str
+    ownership: Ownership
+
+    @property
+    def has_node_ports(self) -> bool:
+        """NodePort and LoadBalancer are the types that kube-proxy opens node ports for."""
+        return self.type in ("NodePort", "LoadBalancer")
+
+    @property
+    def exposed(self) -> bool:
+        """Reachable from outside by node port, load-balancer address or external IP."""
+        return self.has_node_ports or bool(self.external_ips)
+
+    @property
+    def taken(self) -> bool:
+        """We own a field of it by apply, so we owe it a release when no policy asks for it any more."""
+        return bool(self.ownership.ours)
+
+    @property
+    def targets(self) -> frozenset[TargetPort]:
+        """Where the connections of all its ports arrive."""
+        return frozenset(port.target for port in self.ports)
+
+
+def parse_service(body: Body) -> Service:
+    """A Service of core/v1."""
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    external = spec.get("type") != "ExternalName"
+    return Service(
+        key=ServiceKey(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        type=spec.get("type", "ClusterIP"),
+        selector=(spec.get("selector") or {}) if external else {},
+        ports=tuple(_parse_service_port(port) for port in spec.get("ports") or ()),
+        families=tuple(Family(family) for family in spec.get("ipFamilies") or ()) or tuple(Family),
+        external_traffic_policy=spec.get("externalTrafficPolicy", ""),
+        health_check_node_port=spec.get("healthCheckNodePort", 0),
+        external_ips=tuple(spec.get("externalIPs") or ()),
+        policy_label=(metadata.get("labels") or {}).get(POLICY_LABEL, ""),
+        ownership=ownership(metadata, SERVICE_PATHS),
+    )
+
+
+def _parse_service_port(port: Mapping[str, Any]) -> ServicePort:
+    return ServicePort(
+        name=port.get("name", ""),
+        port=port["port"],
+        node_port=port.get("nodePort", 0),
+        target=TargetPort(protocol=port.get("protocol", "TCP"), port=port.get("targetPort", port["port"])),
+    )
+
+
+NETWORK_POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
+    "spec.podSelector": ("spec", "podSelector"),
+    "spec.policyTypes": ("spec", "policyTypes"),
+    "spec.ingress": ("spec", "ingress"),
+    "spec.egress": ("spec", "egress"),
+    "metadata.labels": ("metadata", "labels", POLICY_LABEL),
+    "metadata.ownerReferences": ("metadata", "ownerReferences"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPolicy:
+    """A NetworkPolicy; ``spec`` is whole, ``labels`` and ``owners`` hold what a claim to it rests on."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str = field(compare=False)
+    spec: Body
+    labels: Labels
+    owners: tuple[Body, ...]
+    ownership: Ownership
+    applied_by_us: bool
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """The names of the policies that an object of ours belongs to, by label or by ownerReference; empty where it
+        is not ours.
+
+        Ours takes our Apply entry in managedFields and one of the two: a stranger may strip the other without making
+        it his.
+        """
+        if not self.applied_by_us:
+            return frozenset()
+        owners = {owner["name"] for owner in self.owners if owner.get("kind") == KIND}
+        return frozenset(owners | ({self.labels[POLICY_LABEL]} if self.labels.get(POLICY_LABEL) else set()))
+
+    @property
+    def owned_by_policy(self) -> bool:
+        """Whether an ownerReference to a policy is left for the garbage collector to follow."""
+        return any(owner.get("kind") == KIND for owner in self.owners)
+
+
+def parse_network_policy(body: Body) -> NetworkPolicy:
+    """A NetworkPolicy of networking.k8s.io/v1."""
+    metadata = body["metadata"]
+    return NetworkPolicy(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        spec=body.get("spec") or {},
+        labels=metadata.get("labels") or {},
+        owners=tuple(metadata.get("ownerReferences") or ()),
+        ownership=ownership(metadata, NETWORK_POLICY_PATHS),
+        applied_by_us=any(
+            entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+            for entry in metadata.get("managedFields") or ()
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One backend of a Service on one node; FQDN endpoints have no addresses."""
+
+    addresses: AddressSet
+    node: str
+    ready: bool
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSlice:
+    """An EndpointSlice of discovery.k8s.io/v1; ``ports`` maps a target (protocol, Service port name) to the number at
+    the pod."""
+
+    namespace: str
+    name: str
+    service: ServiceKey
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[tuple[str, str, int], ...]
+
+
+def parse_endpoint_slice(body: Body) -> EndpointSlice:
+    """An absent ``ready`` means ready; serving and terminating together mean draining (API reference,
+    EndpointConditions)."""
+    metadata = body["metadata"]
+    return EndpointSlice(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        service=ServiceKey(metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_NAME_LABEL, "")),
+        endpoints=tuple(_parse_endpoint(endpoint) for endpoint in body.get("endpoints") or ()),
+        ports=tuple(
+            (port.get("protocol", "TCP"), port.get("name") or "", port["port"])
+            for port in body.get("ports") or ()
+            if port.get("port") is not None
+        ),
+    )
+
+
+def _parse_endpoint(endpoint: Mapping[str, Any]) -> Endpoint:
+    conditions = endpoint.get("conditions") or {}
+    ready = conditions.get("ready") is not False
+    serving = conditions.get("serving")
+    return Endpoint(
+        addresses=AddressSet.of(*_networks(endpoint.get("addresses") or ())),
+        node=endpoint.get("nodeName") or "",
+        ready=ready,
+        draining=not ready and bool(conditions.get("terminating")) and serving is not False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A Node's own addresses (tunnel addresses included) and the ranges its pods get."""
+
+    name: str
+    addresses: AddressSet
+    pod_ranges: AddressSet
+
+
+def parse_node(body: Body) -> Node:
+    """A Node of core/v1; what is not an address (a Hostname) is passed over."""
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    annotations = metadata.get("annotations") or {}
+    texts = [item["address"] for item in status.get("addresses") or ()]
+    texts += [annotations[name] for name in TUNNEL_ANNOTATIONS if name in annotations]
+    ranges = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    return Node(
+        name=metadata["name"],
+        addresses=AddressSet.of(*_networks(texts)),
+        pod_ranges=AddressSet.of(*_networks(ranges)),
+    )
+
+
+def _networks(texts: Iterable[str]) -> Iterator[Network]:
+    for text in texts:
+        try:
+            yield ip_network(text, strict=False)
+        except ValueError:
+            continue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A Pod's metadata: labels decide which NetworkPolicies select it."""
+
+    namespace: str
+    name: str
+    labels: Labels
+
+
+def parse_pod(body: Body) -> Pod:
+    """A Pod of core/v1, or its PartialObjectMetadata."""
+    metadata = body["metadata"]
+    return Pod(namespace=metadata["namespace"], name=metadata["name"], labels=metadata.get("labels") or {})

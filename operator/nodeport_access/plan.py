@@ -1,0 +1,221 @@
+"""What has to be written, and in which order, to bring the cluster to what the policies of one Service want.
+
+Closing goes allowlist, Service, deny-all, so that an allowed client loses nothing at nodes with a ready pod; what
+somebody else opened comes before everything else; letting go comes last and runs backwards. Pure: the same plan
+serves the operator, ``mode: Audit`` and the offline commands. Not the business of this module: carrying it out
+(``reconcile``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from nodeport_access import desired
+from nodeport_access.api import (
+    DENY_SUFFIX,
+    Body,
+    ConditionType,
+    Effect,
+    Isolation,
+    Mode,
+    Policy,
+    PolicyKey,
+    TrafficPolicy,
+)
+from nodeport_access.conditions import is_true
+from nodeport_access.drift import Difference, network_policy_drift, service_drift
+from nodeport_access.observed import NetworkPolicy, Service
+from nodeport_access.outcome import Kind
+from nodeport_access.snapshot import Role, Snapshot
+
+DELETED = "deleted"
+"""The field that a drift names when the whole object is gone."""
+
+
+class Verb(StrEnum):
+    """What a write does to its object."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    RELEASE = "release"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One write, on behalf of ``policy`` (None for what no policy asks for any more).
+
+    ``body`` is whole and absent for a delete; ``uid`` and ``resource_version`` are those observed, empty for a
+    creation. A write with ``after_garbage_collection`` is due only if the garbage collector leaves the object.
+    """
+
+    verb: Verb
+    kind: Kind
+    namespace: str
+    name: str
+    policy: PolicyKey | None
+    body: Body | None = None
+    uid: str = ""
+    resource_version: str = ""
+    differences: tuple[Difference, ...] = ()
+    after_garbage_collection: bool = False
+
+    @property
+    def object(self) -> str:
+        """Kind and name, as messages and metrics name the object."""
+        return f"{self.kind}/{self.name}"
+
+    @property
+    def drift(self) -> Difference | None:
+        """The worst of what somebody else did to the object, None where nobody did."""
+        order = (Effect.OPENED, Effect.DEPENDS, Effect.CLOSED, Effect.NONE)
+        foreign = [difference for difference in self.differences if difference.foreign]
+        return min(foreign, key=lambda difference: order.index(difference.effect), default=None)
+
+    @property
+    def opens(self) -> bool:
+        """Whether the object as it stands may admit somebody whom it should not."""
+        return any(difference.effect in (Effect.OPENED, Effect.DEPENDS) for difference in self.differences)
+
+
+def plan(snapshot: Snapshot) -> tuple[Write, ...]:
+    """The writes in order; none where everything is as wanted."""
+    writes: list[Write] = []
+    for policy in snapshot.policies:
+        match snapshot.role(policy):
+            case Role.HOLDER:
+                # sorted is stable: among what opened, and among the rest, the closing order stays.
+                writes += sorted(_holder_writes(snapshot, policy), key=lambda write: not write.opens)
+            case Role.WAITING:
+                writes += _deny_write(snapshot, policy, holder=False)
+    return (*writes, *_leftovers(snapshot), *_release(snapshot))
+
+
+def audit(snapshot: Snapshot, policy: Policy) -> tuple[Write, ...]:
+    """The writes that this policy would cause if its mode were Enforce."""
+    enforcing = replace(policy, mode=Mode.ENFORCE)
+    policies = tuple(enforcing if other is policy else other for other in snapshot.policies)
+    names = snapshot.enforcing_names | {policy.key.name}
+    writes = plan(replace(snapshot, policies=policies, enforcing_names=names))
+    return tuple(write for write in writes if write.policy == policy.key)
+
+
+def _holder_writes(snapshot: Snapshot, policy: Policy) -> Iterator[Write]:
+    service = snapshot.service
+    if service is None or not service.selector:
+        # Without pods to select nothing can be built; what stands stays as it is, shut.
+        return
+    allow = desired.allow_body(policy, service, snapshot.now)
+    yield from _child_write(snapshot, policy, allow, applied=ConditionType.ALLOWLIST_APPLIED)
+    yield from _service_write(policy, service)
+    yield from _deny_write(snapshot, policy, holder=True)
+
+
+def _deny_write(snapshot: Snapshot, policy: Policy, *, holder: bool) -> Iterator[Write]:
+    if snapshot.service is not None and snapshot.service.selector:
+        body = desired.deny_body(policy, snapshot.service, holder=holder)
+        yield from _child_write(snapshot, policy, body, applied=ConditionType.DEFAULT_DENY_APPLIED)
+
+
+def _child_write(snapshot: Snapshot, policy: Policy, body: Body, *, applied: ConditionType) -> Iterator[Write]:
+    name = body["metadata"]["name"]
+    observed = snapshot.children.get(name)
+    differences: tuple[Difference, ...] = ()
+    if observed is None:
+        if is_true(policy.status, applied):
+            differences = (_deleted(snapshot, policy, name),)
+        yield _write(Verb.CREATE, policy, name, body, differences=differences)
+    elif policy.key.name in observed.claims and (differences := network_policy_drift(body, observed)):
+        guarded = {**body, "metadata": {**body["metadata"], "uid": observed.uid}}
+        yield _write(Verb.UPDATE, policy, name, guarded, uid=observed.uid, differences=differences)
+
+
+def _write(
+    verb: Verb, policy: Policy, name: str, body: Body, *, uid: str = "", differences: tuple[Difference, ...] = ()
+) -> Write:
+    return Write(
+        verb=verb,
+        kind=Kind.NETWORK_POLICY,
+        namespace=policy.key.namespace,
+        name=name,
+        policy=policy.key,
+        body=body,
+        uid=uid,
+        differences=differences,
+    )
+
+
+def _deleted(snapshot: Snapshot, policy: Policy, name: str) -> Difference:
+    """A child that status says was there. One of the two still isolates the Service's pods while the other is gone."""
+    other = policy.allow_name if name == policy.deny_name else policy.deny_name
+    if other not in snapshot.children or (name == policy.deny_name and policy.isolation is Isolation.NAMESPACE):
+        effect = Effect.OPENED
+    else:
+        effect = Effect.NONE if name == policy.deny_name else Effect.CLOSED
+    return Difference(path=DELETED, want="present", have="absent", foreign=True, effect=effect)
+
+
+def _service_write(policy: Policy, service: Service) -> Iterator[Write]:
+    if policy.traffic_policy is not TrafficPolicy.LOCAL or not service.has_node_ports:
+        return
+    same = policy.status.get("serviceUID") == service.uid
+    remembered = policy.status.get("healthCheckNodePort", 0) if same and service.type == "LoadBalancer" else 0
+    body = desired.service_body(
+        policy, service, health_check_node_port=0 if service.external_traffic_policy == "Local" else remembered
+    )
+    held_before = same and is_true(policy.status, ConditionType.CLIENT_IP_PRESERVED)
+    if differences := service_drift(body, service, held_before=held_before):
+        yield Write(
+            verb=Verb.UPDATE,
+            kind=Kind.SERVICE,
+            namespace=service.key.namespace,
+            name=service.key.name,
+            policy=policy.key,
+            body=body,
+            uid=service.uid,
+            differences=differences,
+        )
+
+
+def _leftovers(snapshot: Snapshot) -> Iterator[Write]:
+    """Children of ours that nobody wants: made by a policy that no longer enforces, or the allowlist of one that
+    waits. Deny-all first, so that letting go never refuses whom the allowlist admits."""
+    waiting = {policy.allow_name for policy in snapshot.policies if snapshot.role(policy) is Role.WAITING}
+    present = {policy.key.name for policy in snapshot.policies if not policy.deleting}
+    for name in sorted(snapshot.children, key=lambda name: (not name.endswith(DENY_SUFFIX), name)):
+        child = snapshot.children[name]
+        unwanted = child.claims and not (child.claims & snapshot.enforcing_names)
+        if unwanted or (name in waiting and child.claims):
+            yield _delete(child, after_garbage_collection=child.owned_by_policy and not (child.claims & present))
+
+
+def _delete(child: NetworkPolicy, *, after_garbage_collection: bool) -> Write:
+    return Write(
+        verb=Verb.DELETE,
+        kind=Kind.NETWORK_POLICY,
+        namespace=child.namespace,
+        name=child.name,
+        policy=None,
+        uid=child.uid,
+        resource_version=child.resource_version,
+        after_garbage_collection=after_garbage_collection,
+    )
+
+
+def _release(snapshot: Snapshot) -> Iterator[Write]:
+    """Taken by us, and no living policy asks for it: the fields and the label go back."""
+    service, holder = snapshot.service, snapshot.holder
+    if service is None or not service.taken:
+        return
+    if holder is None or holder.traffic_policy is not TrafficPolicy.LOCAL or not service.has_node_ports:
+        yield Write(
+            verb=Verb.RELEASE,
+            kind=Kind.SERVICE,
+            namespace=service.key.namespace,
+            name=service.key.name,
+            policy=None,
+            body=desired.released_service_body(service),
+            uid=service.uid,
+        )

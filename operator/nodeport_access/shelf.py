@@ -1,0 +1,140 @@
+"""One kind of object as last seen: the newest version wins, whoever brings it.
+
+Three sources bring objects: lists, events, and the answers to our own writes; they overtake each other. Resource
+versions of one kind are ordered integers (Kubernetes API concepts, "Resource versions"; comparable for clients since
+KEP-5504). Not the business of this module: what an object means to a Service (``store``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+from nodeport_access.api import Body
+
+T = TypeVar("T")
+
+GRAVES = 4096
+"""Deletions remembered: an overtaken answer comes seconds late, not thousands of deletions."""
+
+
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped objects) and name; private to the shelf and its store."""
+
+
+class Shelf(Generic[T]):
+    """Holds parsed objects of one kind; ``changed(old, new)`` is told of every change of content, and of nothing
+    else."""
+
+    def __init__(self, *, parse: Callable[[Body], T], changed: Callable[[T | None, T | None], None]) -> None:
+        self._parse = parse
+        self._changed = changed
+        self._objects: dict[Key, T] = {}
+        self._versions: dict[Key, int] = {}
+        self._graves: OrderedDict[Key, int] = OrderedDict()
+        self._listed: dict[str | None, int] = {}
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The object, or None."""
+        return self._objects.get((namespace, name))
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._objects.values())
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def put(self, body: Body) -> None:
+        """Takes an object from an event or an answer, unless it is older than what is known."""
+        key, version = _key(body), _version(body)
+        known = self._versions.get(key)
+        if version < (known if known is not None else max(self._floor(key), self._graves.get(key, 0))):
+            return
+        self._store(key, version, body)
+
+    def drop(self, body: Body) -> None:
+        """Takes a deletion; one of an object that has been made anew since is old news."""
+        self._bury(_key(body), _version(body))
+
+    def forget(self, namespace: str, name: str, uid: str) -> None:
+        """Takes it that an object is gone because the API server just said so; one with another uid stays."""
+        key = (namespace, name)
+        found = self._objects.get(key)
+        if found is not None and getattr(found, "uid", uid) == uid:
+            self._bury(key, self._versions[key])
+
+    def replace(self, bodies: Sequence[Body], resource_version: str, *, namespace: str | None = None) -> None:
+        """Takes a complete list of one namespace, or of all: what is not in it is gone.
+
+        A list older than one before comes from a restored etcd: then it is the truth, whatever the versions known."""
+        listed = int(resource_version)
+        if listed < self._listed.get(namespace, 0):
+            self._versions = dict.fromkeys(self._versions, 0)
+            self._graves.clear()
+        self._listed[namespace] = listed
+        present = set()
+        for body in bodies:
+            key, version = _key(body), _version(body)
+            present.add(key)
+            if version >= self._versions.get(key, 0):
+                self._store(key, version, body)
+        for key in [key for key in self._objects if key not in present and namespace in (None, key[0])]:
+            self._bury(key, listed)
+
+    def clear(self, namespace: str) -> None:
+        """Forgets one namespace, which nobody watches any more."""
+        self._listed.pop(namespace, None)
+        for key in [key for key in self._objects if key[0] == namespace]:
+            del self._versions[key]
+            self._changed(self._objects.pop(key), None)
+
+    def _floor(self, key: Key) -> int:
+        """What a complete list did not hold, and is older than that list, is gone."""
+        return max(self._listed.get(None, 0), self._listed.get(key[0], 0))
+
+    def _store(self, key: Key, version: int, body: Body) -> None:
+        old, new = self._objects.get(key), self._parse(body)
+        self._objects[key] = new
+        self._versions[key] = version
+        self._graves.pop(key, None)
+        if old != new:
+            self._changed(old, new)
+
+    def _bury(self, key: Key, version: int) -> None:
+        if version < self._versions.get(key, 0):
+            return
+        self._graves[key] = max(version, self._graves.pop(key, 0))
+        if len(self._graves) > GRAVES:
+            self._graves.popitem(last=False)
+        if key in self._objects:
+            del self._versions[key]
+            self._changed(self._objects.pop(key), None)
+
+
+class ScopedSink:
+    """A shelf as a watch of one namespace sees it: its lists speak of that namespace only."""
+
+    def __init__(self, shelf: Shelf[Any], namespace: str | None) -> None:
+        self._shelf, self._namespace = shelf, namespace
+
+    def replace(self, objects: Sequence[Body], resource_version: str) -> None:
+        """Takes a complete list of the namespace."""
+        self._shelf.replace(objects, resource_version, namespace=self._namespace)
+
+    def put(self, body: Body) -> None:
+        """Takes an object as it is now."""
+        self._shelf.put(body)
+
+    def drop(self, body: Body) -> None:
+        """Takes the last state of an object that was deleted."""
+        self._shelf.drop(body)
+
+
+def _key(body: Body) -> Key:
+    metadata = body["metadata"]
+    return (metadata.get("namespace", ""), metadata["name"])
+
+
+def _version(body: Body) -> int:
+    return int(body["metadata"]["resourceVersion"])

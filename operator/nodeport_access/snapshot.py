@@ -1,0 +1,66 @@
+"""Everything that decides about one Service, gathered once and frozen: the input of the pure core.
+
+Not the business of this module: how it was gathered (``store``), or what follows from it (``checks``, ``plan``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from nodeport_access.api import Mode, Policy, ServiceKey
+from nodeport_access.observed import EndpointSlice, NetworkPolicy, Node, Service
+
+
+class Role(Enum):
+    """What a policy is to its Service."""
+
+    HOLDER = auto()
+    WAITING = auto()
+    AUDITOR = auto()
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One Service with all that bears on it.
+
+    policies: every policy that names the Service, in the order of claims.
+    children: by name, the NetworkPolicies that stand under a child's name of these policies, and those of ours that
+        were made for this Service by a policy that no longer enforces.
+    others: NetworkPolicies, not among the children, that select at least one of the Service's pods.
+    sharing: the other exposed Services of the namespace that select at least one of these pods, with whether a policy
+        keeps each Local.
+    enforcing_names: the names of all enforcing policies of the namespace.
+    """
+
+    key: ServiceKey
+    now: datetime
+    policies: tuple[Policy, ...]
+    service: Service | None
+    children: Mapping[str, NetworkPolicy]
+    others: tuple[NetworkPolicy, ...]
+    slices: tuple[EndpointSlice, ...]
+    nodes: tuple[Node, ...]
+    sharing: tuple[tuple[Service, bool], ...]
+    enforcing_names: frozenset[str]
+
+    @property
+    def holder(self) -> Policy | None:
+        """Among living Enforce policies the oldest, by creationTimestamp, then name."""
+        return next((policy for policy in self.policies if policy.enforcing), None)
+
+    def role(self, policy: Policy) -> Role:
+        """What this policy is to the Service now."""
+        if policy.deleting:
+            return Role.GONE
+        if policy.mode is Mode.AUDIT:
+            return Role.AUDITOR
+        return Role.HOLDER if policy is self.holder else Role.WAITING
+
+
+def claim_order(policy: Policy) -> tuple[str, str]:
+    """The order of claims: creationTimestamp (RFC 3339 in UTC sorts as text), then name."""
+    return (policy.created, policy.key.name)

@@ -1,0 +1,266 @@
+"""What was seen of the cluster, indexed by what depends on what: gathers the Snapshot of a Service, and says which
+Services a change touches.
+
+Not the business of this module: which version of an object counts (``shelf``), how it was fetched (``watches``), when
+a touched key is looked at (``workqueue``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nodeport_access.api import (
+    ALLOW_SUFFIX,
+    DENY_SUFFIX,
+    SERVICE_LABEL,
+    Policy,
+    PolicyKey,
+    ServiceKey,
+    TrafficPolicy,
+    parse_policy,
+)
+from nodeport_access.label_selectors import LabelIndex, Labels, SelectorIndex, selects
+from nodeport_access.observed import (
+    EndpointSlice,
+    NetworkPolicy,
+    Node,
+    Pod,
+    Service,
+    parse_endpoint_slice,
+    parse_network_policy,
+    parse_node,
+    parse_pod,
+    parse_service,
+)
+from nodeport_access.shelf import Shelf
+from nodeport_access.snapshot import Snapshot, claim_order
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """The indexes of one namespace; NetworkPolicies never reach beyond theirs."""
+
+    pods: LabelIndex = field(default_factory=LabelIndex)
+    selectors: LabelIndex = field(default_factory=LabelIndex)
+    services: SelectorIndex = field(default_factory=SelectorIndex)
+    network_policies: SelectorIndex = field(default_factory=SelectorIndex)
+    policies: dict[str, Policy] = field(default_factory=dict)
+
+
+class Store:
+    """All that is known. ``on_touched`` is told of each Service that has to be looked at again, ``on_namespaces`` of
+    the namespaces that hold policies, whenever that set changes."""
+
+    def __init__(self) -> None:
+        self.on_touched: Callable[[ServiceKey], None] = lambda _: None
+        self.on_namespaces: Callable[[frozenset[str]], None] = lambda _: None
+        self.policies: Shelf[Policy] = Shelf(parse=parse_policy, changed=self._policy_changed)
+        self.services: Shelf[Service] = Shelf(parse=parse_service, changed=self._service_changed)
+        self.network_policies: Shelf[NetworkPolicy] = Shelf(
+            parse=parse_network_policy, changed=self._network_policy_changed
+        )
+        self.slices: Shelf[EndpointSlice] = Shelf(parse=parse_endpoint_slice, changed=self._slice_changed)
+        self.nodes: Shelf[Node] = Shelf(parse=parse_node, changed=self._node_changed)
+        self.pods: Shelf[Pod] = Shelf(parse=parse_pod, changed=self._pod_changed)
+        self._namespaces: defaultdict[str, _Namespace] = defaultdict(_Namespace)
+        self._claimants: defaultdict[ServiceKey, set[PolicyKey]] = defaultdict(set)
+        self._made_for: defaultdict[ServiceKey, set[str]] = defaultdict(set)
+        self._slices_of: defaultdict[ServiceKey, set[str]] = defaultdict(set)
+
+    def service_keys(self) -> frozenset[ServiceKey]:
+        """Every Service that has to be looked at when nothing is known of what happened before."""
+        taken = {service.key for service in self.services if service.taken}
+        return frozenset(taken | self._claimants.keys() | self._made_for.keys())
+
+    def policy_namespaces(self) -> frozenset[str]:
+        """The namespaces that hold policies."""
+        return frozenset(namespace for namespace, known in self._namespaces.items() if known.policies)
+
+    def guarded(self, key: ServiceKey) -> bool:
+        """Whether a living Enforce policy keeps this Service Local."""
+        holder = next((policy for policy in self._policies_of(key) if policy.enforcing), None)
+        return holder is not None and holder.traffic_policy is TrafficPolicy.LOCAL
+
+    def snapshot(self, key: ServiceKey, now: datetime) -> Snapshot:
+        """All that bears on one Service, at one instant."""
+        known, service = self._namespaces[key.namespace], self.services.get(key.namespace, key.name)
+        policies = self._policies_of(key)
+        names = {name for policy in policies for name in (policy.allow_name, policy.deny_name)}
+        children = {
+            name: child
+            for name in names | self._made_for.get(key, set())
+            if (child := self.network_policies.get(key.namespace, name)) is not None
+        }
+        labels = self._pod_labels(service)
+        return Snapshot(
+            key=key,
+            now=now,
+            policies=policies,
+            service=service,
+            children=children,
+            others=tuple(other for other in self._selecting(key.namespace, labels) if other.name not in children),
+            slices=tuple(
+                piece
+                for name in sorted(self._slices_of.get(key, ()))
+                if (piece := self.slices.get(key.namespace, name))
+            ),
+            nodes=tuple(sorted(self.nodes, key=lambda node: node.name)),
+            sharing=tuple((other, self.guarded(other.key)) for other in self._sharing(key, labels) if other.exposed),
+            enforcing_names=frozenset(name for name, policy in known.policies.items() if policy.enforcing),
+        )
+
+    def _policies_of(self, key: ServiceKey) -> tuple[Policy, ...]:
+        policies = (self.policies.get(name.namespace, name.name) for name in self._claimants.get(key, ()))
+        return tuple(sorted((policy for policy in policies if policy is not None), key=claim_order))
+
+    def _pod_labels(self, service: Service | None) -> list[Labels]:
+        """Labels of the Service's pods; while there are none, those that a pod must at least carry."""
+        if service is None or not service.selector:
+            return []
+        namespace = service.key.namespace
+        names = self._namespaces[namespace].pods.matching(service.selector)
+        pods = (self.pods.get(namespace, name) for name in names)
+        return [pod.labels for pod in pods if pod is not None] or [service.selector]
+
+    def _selecting(self, namespace: str, labels: list[Labels]) -> Iterator[NetworkPolicy]:
+        index, found = self._namespaces[namespace].network_policies, dict[str, NetworkPolicy]()
+        for pod in labels:
+            for name in index.candidates(pod):
+                policy = self.network_policies.get(namespace, name)
+                if name not in found and policy and selects(policy.spec.get("podSelector") or {}, pod):
+                    found[name] = policy
+        yield from found.values()
+
+    def _services_of(self, namespace: str, labels: Labels) -> Iterator[Service]:
+        for name in self._namespaces[namespace].services.candidates(labels):
+            service = self.services.get(namespace, name)
+            if service and service.selector and selects({"matchLabels": service.selector}, labels):
+                yield service
+
+    def _sharing(self, key: ServiceKey, labels: list[Labels]) -> list[Service]:
+        """The other Services that select one of these pods, by name."""
+        found = {service.key: service for pod in labels for service in self._services_of(key.namespace, pod)}
+        return [found[other] for other in sorted(found) if other != key]
+
+    def _touch(self, key: ServiceKey) -> None:
+        service = self.services.get(key.namespace, key.name)
+        if key in self._claimants or key in self._made_for or (service is not None and service.taken):
+            self.on_touched(key)
+
+    def _touch_sharing(self, service: Service | None) -> None:
+        if service is not None:
+            for other in self._sharing(service.key, self._pod_labels(service)):
+                self._touch(other.key)
+
+    def _policy_changed(self, old: Policy | None, new: Policy | None) -> None:
+        before = self.policy_namespaces()
+        for policy in (old, new):
+            if policy is not None:
+                self._namespaces[policy.key.namespace].policies.pop(policy.key.name, None)
+                self._claimants[policy.service].discard(policy.key)
+                self.on_touched(policy.service)
+                if not self._claimants[policy.service]:
+                    del self._claimants[policy.service]
+        if new is not None:
+            self._namespaces[new.key.namespace].policies[new.key.name] = new
+            self._claimants[new.service].add(new.key)
+        for policy in (old, new):
+            if policy is not None and _standing(old) != _standing(new):
+                self._touch_sharing(self.services.get(policy.service.namespace, policy.service.name))
+        if (after := self.policy_namespaces()) != before:
+            self.on_namespaces(after)
+
+    def _service_changed(self, old: Service | None, new: Service | None) -> None:
+        self._touch_sharing(old)
+        if old is not None:
+            self._namespaces[old.key.namespace].services.drop(old.key.name)
+            self._namespaces[old.key.namespace].selectors.drop(old.key.name)
+        if new is not None and new.selector:
+            self._namespaces[new.key.namespace].services.put(new.key.name, new.selector)
+            self._namespaces[new.key.namespace].selectors.put(new.key.name, new.selector)
+        self._touch_sharing(new)
+        for service in (old, new):
+            if service is not None:
+                self._touch(service.key)
+
+    def _network_policy_changed(self, old: NetworkPolicy | None, new: NetworkPolicy | None) -> None:
+        for policy in (old, new):
+            if policy is not None:
+                self._unfile(policy)
+        if new is not None:
+            selector = new.spec.get("podSelector") or {}
+            self._namespaces[new.namespace].network_policies.put(new.name, selector.get("matchLabels") or {})
+            if new.claims:
+                self._made_for[_home(new)].add(new.name)
+        for policy in (old, new):
+            if policy is not None:
+                self._touch_by_network_policy(policy)
+
+    def _unfile(self, policy: NetworkPolicy) -> None:
+        self._namespaces[policy.namespace].network_policies.drop(policy.name)
+        home = _home(policy)
+        self._made_for[home].discard(policy.name)
+        if not self._made_for[home]:
+            del self._made_for[home]
+
+    def _touch_by_network_policy(self, policy: NetworkPolicy) -> None:
+        """As a child: the Service that it was made for, and that of the policy whose child's name it bears. As a
+        rule: every Service whose pods it selects, unless it admits nobody."""
+        if policy.claims:
+            self.on_touched(_home(policy))
+        known = self._namespaces[policy.namespace]
+        for suffix in (ALLOW_SUFFIX, DENY_SUFFIX):
+            if policy.name.endswith(suffix) and (parent := known.policies.get(policy.name.removesuffix(suffix))):
+                self._touch(parent.service)
+        if policy.spec.get("ingress"):
+            selector = policy.spec.get("podSelector") or {}
+            for name in known.pods.matching(selector.get("matchLabels") or {}):
+                pod = self.pods.get(policy.namespace, name)
+                if pod is not None and selects(selector, pod.labels):
+                    self._touch_services_of(policy.namespace, pod.labels)
+            for name in known.selectors.matching(selector.get("matchLabels") or {}):
+                self._touch(ServiceKey(policy.namespace, name))
+
+    def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        if old is not None:
+            self._slices_of[old.service].discard(old.name)
+            if not self._slices_of[old.service]:
+                del self._slices_of[old.service]
+        if new is not None:
+            self._slices_of[new.service].add(new.name)
+        for piece in (old, new):
+            if piece is not None:
+                self._touch(piece.service)
+
+    def _node_changed(self, _old: Node | None, _new: Node | None) -> None:
+        for key in self._claimants:
+            self.on_touched(key)
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        for pod in (old, new):
+            if pod is not None:
+                self._namespaces[pod.namespace].pods.drop(pod.name)
+        if new is not None:
+            self._namespaces[new.namespace].pods.put(new.name, new.labels)
+        for pod in (old, new):
+            if pod is not None:
+                self._touch_services_of(pod.namespace, pod.labels)
+
+    def _touch_services_of(self, namespace: str, labels: Labels) -> None:
+        for service in self._services_of(namespace, labels):
+            self._touch(service.key)
+
+
+def _standing(policy: Policy | None) -> tuple[ServiceKey, bool] | None:
+    """What other Services on the same pods need to know of a policy."""
+    if policy is None:
+        return None
+    return (policy.service, policy.enforcing and policy.traffic_policy is TrafficPolicy.LOCAL)
+
+
+def _home(policy: NetworkPolicy) -> ServiceKey:
+    """The Service that a child was made for; where a stranger stripped the label, a key that names none."""
+    return ServiceKey(policy.namespace, policy.labels.get(SERVICE_LABEL, ""))

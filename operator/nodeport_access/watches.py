@@ -1,0 +1,364 @@
+"""Watches: list and diff, then watch, so that a store hears of every change, and of what vanished meanwhile.
+
+One ``Watch`` follows one resource, in one namespace or in all, for as long as the process lives. A ``Roster`` is the
+list half alone, taken when asked: for policies, whose live events come by Kopf, which after an outage does not mention
+what was deleted. ``PodWatches`` holds one watch per namespace of a changing set.
+
+What brings on a fresh list: a version that is too old, a stream that broke, a stream that fell silent. The planned end
+of a stream does not, nor does a refusal to open one: the version last seen is still good. Nothing here ends by itself,
+except by a crash of the sink, which is never swallowed. Not its business: what the objects mean (``store``), what a
+request looks like on the wire and what its failure means (``kube``).
+
+Sources: Kubernetes API concepts,
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes, and KEP-956 (bookmarks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from logging import Logger
+from random import Random
+from typing import NoReturn, Protocol
+
+from nodeport_access.api import Body
+from nodeport_access.kube import (
+    PODS,
+    ApiError,
+    Client,
+    Forbidden,
+    Gone,
+    NotFound,
+    Resource,
+    Unreachable,
+    WatchEvent,
+)
+
+
+class Sink(Protocol):
+    """Where a watch puts what it hears. None of it may await: an event is in the store before the next is read."""
+
+    def replace(self, objects: Sequence[Body], resource_version: str) -> None:
+        """Takes a complete list: what is not in it is gone."""
+
+    def put(self, body: Body) -> None:
+        """Takes an object as it is now."""
+
+    def drop(self, body: Body) -> None:
+        """Takes the last state of an object that was deleted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things take, in seconds. Pairs are the least and the most, between which chance decides."""
+
+    stream: tuple[int, int] = (240, 360)
+    """What a stream may last, so that the load moves to API servers that came later."""
+    shortest_stream: float = 1.0
+    """A stream that ends sooner, though as if by plan, counts as a failure: it must not be opened in a hot loop."""
+    silence: float = 90.0
+    """Without an event or a bookmark (about 61 s apart) a stream is taken for dead."""
+    backoff: tuple[float, float] = (0.5, 10.0)
+    """Waited after an unreachable API server or a broken stream; the upper end doubles with every failure in a row."""
+    refused: tuple[float, float] = (2.0, 5.0)
+    """Waited for a permission or a CRD: a person who grants it expects an effect within seconds."""
+    longest_retry_after: float = 30.0
+    """The most that an API server may ask us to wait."""
+    settled: float = 10.0
+    """A stream that lasted this long ends the row of failures."""
+    complaint: float = 60.0
+    """Between two warnings of one watch."""
+    roster: float = 300.0
+    """Between two rosters for which nobody asked."""
+    echo: float = 20.0
+    """From a roster that was asked for to one more: Kopf connects again up to 13 s later than we do, and will not
+    mention what was deleted in between."""
+
+
+class _Source:
+    """A resource as the API server has it, and how well we hear it."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        resource: Resource,
+        namespace: str | None,
+        sink: Sink,
+        time: Callable[[], float],
+        random: Random,
+        log: Logger,
+        metadata_only: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        """``time`` is monotonic, in seconds."""
+        self.resource = resource
+        self.namespace = namespace
+        self.last_word = time()
+        self.refused: ApiError | None = None
+        self.restarts = 0
+        self.on_interrupted: Callable[[], None] = lambda: None
+        self._version: str | None = None
+        self._asked = asyncio.Event()
+        self._client = client
+        self._metadata_only = metadata_only
+        self._sink = sink
+        self._time = time
+        self._random = random
+        self._log = log
+        self._pace = pace or Pace()
+        self._synced = asyncio.Event()
+        self._failures = 0
+        self._complained = False
+        self._complained_at = float("-inf")
+
+    @property
+    def synced(self) -> bool:
+        """Whether a complete list has arrived, ever."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Returns once a complete list has arrived."""
+        await self._synced.wait()
+
+    async def _relist(self) -> str:
+        listing = await self._client.list(self.resource, namespace=self.namespace, metadata_only=self._metadata_only)
+        self._sink.replace(listing.items, listing.resource_version)
+        self.last_word = self._time()
+        self._synced.set()
+        return listing.resource_version
+
+    def _works(self) -> None:
+        if self._complained:
+            self._log.info("%s: works again", self, extra=self._labels())
+        self.refused = None
+        self._complained = False
+
+    async def _wait_out(self, error: ApiError, *, verb: str) -> None:
+        """Says why nothing is heard, and waits as long as it makes sense to wait for that."""
+        self._failures += 1
+        if isinstance(error, Gone) and self._failures == 1:
+            self._log.info("%s: the version last seen is too old, listing again", self, extra=self._labels())
+        else:
+            self.refused = error
+            self._complain(error, verb=verb)
+        await asyncio.sleep(self._delay(error))
+
+    def _complain(self, error: ApiError, *, verb: str) -> None:
+        if self._time() - self._complained_at < self._pace.complaint:
+            return
+        self._complained, self._complained_at = True, self._time()
+        self._log.warning("%s: %s", self, _why(error, verb=verb, resource=self.resource), extra=self._labels())
+
+    def _delay(self, error: ApiError) -> float:
+        if not isinstance(error, Unreachable | Gone):
+            return self._random.uniform(*self._pace.refused)
+        least, most = self._pace.backoff
+        delay = self._random.uniform(least, min(most, least * 2 ** min(self._failures, 16)))
+        asked = error.retry_after if isinstance(error, Unreachable) and error.retry_after else 0.0
+        return max(delay, min(asked, self._pace.longest_retry_after))
+
+    def _labels(self) -> dict[str, str]:
+        labels = {"resource": str(self.resource)}
+        return labels | {"namespace": self.namespace} if self.namespace else labels
+
+    def __str__(self) -> str:
+        return f"{self.resource} in {self.namespace}" if self.namespace else str(self.resource)
+
+
+def _why(error: ApiError, *, verb: str, resource: Resource) -> str:
+    """What is missing, in words for the person who can mend it."""
+    match error:
+        case Forbidden():
+            return f"not allowed to {verb} {resource}: {error.message}"
+        case NotFound():
+            return (
+                f"cannot {verb} {resource}: the API server does not serve it (is its CustomResourceDefinition there?)"
+            )
+        case _:
+            return f"cannot {verb} {resource}: {error}"
+
+
+class Watch(_Source):
+    """Follows one resource. ``last_word`` is when an event, a bookmark or a list came last (by ``time``).
+
+    ``refused`` says why it does not work now, and is None while it does. ``restarts`` counts the streams that were lost
+    otherwise than by their planned end; at each of them ``on_interrupted`` is called.
+    """
+
+    async def run(self) -> NoReturn:
+        """Listens until it is cancelled; raises only what the sink raises."""
+        while True:
+            verb = "list"
+            try:
+                if self._version is None:
+                    self._version = await self._relist()
+                verb = "watch"
+                await self._follow()
+            except ApiError as error:
+                await self._wait_out(error, verb=verb)
+
+    async def _follow(self) -> None:
+        """One stream, from its opening to its planned end."""
+        opened_at: float | None = None
+        try:
+            async with self._client.watch(
+                self.resource,
+                namespace=self.namespace,
+                resource_version=self._version or "",
+                metadata_only=self._metadata_only,
+                timeout_seconds=self._random.randint(*self._pace.stream),
+            ) as events:
+                opened_at = self._time()
+                self._works()
+                await self._listen(events)
+        except ApiError as error:
+            if opened_at is not None or isinstance(error, Gone):
+                self._version = None
+                self.restarts += 1
+                self.on_interrupted()
+            raise
+        finally:
+            if opened_at is not None and self._time() - opened_at >= self._pace.settled:
+                self._failures = 0
+        if self._time() - opened_at < self._pace.shortest_stream:
+            raise Unreachable(message="the stream ended as soon as it was open")
+
+    async def _listen(self, events: AsyncIterator[WatchEvent]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._pace.silence) as watchdog:
+                async for event in events:
+                    self._take(event)
+                    self.last_word = self._time()
+                    watchdog.reschedule(loop.time() + self._pace.silence)
+        except TimeoutError as error:
+            if not watchdog.expired():
+                raise
+            raise Unreachable(message=f"no event and no bookmark for {self._pace.silence:g} s") from error
+
+    def _take(self, event: WatchEvent) -> None:
+        match event.type:
+            case "ADDED" | "MODIFIED":
+                self._sink.put(event.object)
+            case "DELETED":
+                self._sink.drop(event.object)
+            case "BOOKMARK":
+                pass
+            case _:
+                raise Unreachable(message=f"the stream holds an event of an unknown type, {event.type!r}")
+        self._version = event.resource_version
+
+
+class Roster(_Source):
+    """A complete list at the start, when somebody asks, and every few minutes; ``last_word`` is when one came last."""
+
+    def trigger(self) -> None:
+        """Asks for a list that begins after this moment."""
+        self._asked.set()
+
+    async def run(self) -> NoReturn:
+        """Lists until it is cancelled; raises only what the sink raises."""
+        within = self._pace.roster
+        while True:
+            self._asked.clear()
+            try:
+                await self._relist()
+            except ApiError as error:
+                await self._wait_out(error, verb="list")
+                continue
+            self._works()
+            self._failures = 0
+            within = self._pace.echo if await self._is_asked(within=within) else self._pace.roster
+
+    async def _is_asked(self, *, within: float) -> bool:
+        """Waits until somebody asks, and then a moment for the others: an outage breaks all streams at once."""
+        try:
+            async with asyncio.timeout(within):
+                await self._asked.wait()
+        except TimeoutError:
+            return False
+        await asyncio.sleep(self._pace.backoff[0])
+        return True
+
+
+class PodWatches:
+    """One metadata-only watch of Pods for each namespace of a set that changes."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        sink: Callable[[str], Sink],
+        forget: Callable[[str], None],
+        time: Callable[[], float],
+        random: Random,
+        log: Logger,
+        pace: Pace | None = None,
+    ) -> None:
+        """``sink`` makes the sink of a namespace; ``forget`` is told of a namespace that is no longer watched."""
+        self._client = client
+        self._sink = sink
+        self._forget = forget
+        self._time = time
+        self._random = random
+        self._log = log
+        self._pace = pace
+        self._wanted: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+        self._watches: dict[str, Watch] = {}
+        self._tasks: dict[str, asyncio.Task[NoReturn]] = {}
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """Those that run now."""
+        return tuple(self._watches.values())
+
+    @property
+    def synced(self) -> bool:
+        """Whether every wanted namespace has been listed completely."""
+        return all(self.synced_in(name) for name in self._wanted)
+
+    def synced_in(self, namespace: str) -> bool:
+        """Whether this namespace has been listed completely."""
+        return namespace in self._watches and self._watches[namespace].synced
+
+    async def wait_synced(self) -> None:
+        """Returns once every wanted namespace has been listed completely."""
+        while not self.synced:
+            for watch in self.watches:
+                await watch.wait_synced()
+            await asyncio.sleep(0)
+
+    def want(self, namespaces: Iterable[str]) -> None:
+        """Says which namespaces are to be watched from now on, and no others."""
+        self._wanted = frozenset(namespaces)
+        self._changed.set()
+
+    async def run(self) -> NoReturn:
+        """Holds the watches until it is cancelled; a crash of one of them ends all, as an ExceptionGroup."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                for name in self._tasks.keys() - self._wanted:
+                    self._tasks.pop(name).cancel()
+                    del self._watches[name]
+                    self._forget(name)
+                for name in self._wanted - self._tasks.keys():
+                    self._watches[name] = self._watch(name)
+                    self._tasks[name] = group.create_task(self._watches[name].run(), name=f"pods in {name}")
+                await self._changed.wait()
+
+    def _watch(self, namespace: str) -> Watch:
+        return Watch(
+            client=self._client,
+            resource=PODS,
+            namespace=namespace,
+            metadata_only=True,
+            sink=self._sink(namespace),
+            time=self._time,
+            random=self._random,
+            log=self._log,
+            pace=self._pace,
+        )

@@ -1,0 +1,233 @@
+"""The work queue: which key to look at next, with the semantics of client-go's workqueue, in one asyncio loop.
+
+- A key is with one worker at a time. Touched meanwhile, it comes once more after `done`, behind those that wait.
+- Any number of touches before a hand-out cost one hand-out: the worker reads the state of the world, not events.
+- `add_after` and `retry` promise a hand-out *at the latest* then. Whichever hand-out begins first, by an `add` or by
+  an earlier deadline, keeps the promise, and nothing fires later. So each pass must say anew when it wants to be
+  back: an event overrides every wait, and client-go's second, needless pass never happens.
+
+Not its business: what a key means, how many workers there are, whether a pass failed, and which writes a caller
+holds back. It belongs to one event loop; nothing here may be called from another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from typing import Generic, TypeAlias, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+_Entry: TypeAlias = tuple[float, int, K]  # deadline, number of the call, key
+
+_STALE_ENTRIES = 64  # overtaken deadlines that the heap may hold before it is worth a clean-up
+
+
+class ShutDown(Exception):  # noqa: N818 - named like client-go's answer: no error, the end of work
+    """Raised by `get` once the queue is shut down: the worker has nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How the ceiling of a retry's delay grows: doubled with every failure in a row. Both bounds in seconds.
+
+    Raises:
+        ValueError: unless 0 < initial <= maximum, both finite.
+    """
+
+    initial: float = 0.2
+    maximum: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.initial <= self.maximum < inf:
+            raise ValueError(f"a backoff needs 0 < initial <= maximum, got {self.initial} and {self.maximum}")
+
+    def ceiling(self, failures: int) -> float:
+        """Return the longest delay, in seconds, after so many failures in a row (1 or more)."""
+        doublings = min(failures - 1, 1_000)  # beyond it a float overflows, and every maximum is long passed
+        return min(self.maximum, self.initial * 2.0**doublings)
+
+
+class WorkQueue(Generic[K]):
+    """A queue of keys for any number of workers, each `key = await get()`, then a pass, then always `done(key)`.
+
+    Args:
+        time: seconds on a monotonic clock that runs as fast as the loop's (`loop.time` or `time.monotonic`).
+        random: a number in [0, 1), for the jitter of `retry`.
+        backoff: how `retry` spaces failures in a row.
+    """
+
+    def __init__(
+        self, *, time: Callable[[], float], random: Callable[[], float], backoff: Backoff | None = None
+    ) -> None:
+        self._time = time
+        self._random = random
+        self._backoff = backoff or Backoff()
+        # These three say since when.
+        self._waiting: OrderedDict[K, float] = OrderedDict()  # a plain dict is slow to pop from the front
+        self._processing: dict[K, float] = {}
+        self._again: dict[K, float] = {}  # touched while in processing
+        self._failures: dict[K, int] = {}
+        self._idle: deque[asyncio.Future[None]] = deque()  # one per worker that waits in get()
+        self._delayed: dict[K, _Entry[K]] = {}
+        self._heap: list[_Entry[K]] = []  # holds overtaken entries too: one counts only while it is in _delayed
+        self._sequence = count()  # keys need no order of their own, and equal deadlines keep that of the calls
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = inf
+        self._stopped = False
+
+    def add(self, key: K) -> None:
+        """Have `key` handed out as soon as a worker is free, whatever delay is pending. Ignored after shut-down."""
+        if self._stopped:
+            return
+        if key in self._processing:
+            self._again.setdefault(key, self._time())
+        elif key not in self._waiting:
+            self._waiting[key] = self._time()
+            self._wake_one()
+
+    def add_after(self, key: K, delay_seconds: float) -> None:
+        """Have `key` handed out in `delay_seconds` at the latest; at once unless that is above zero.
+
+        The earliest deadline wins, and any hand-out that begins before it takes its place. Must be called with the
+        loop running. Ignored after shut-down.
+        """
+        if self._stopped:
+            return
+        if not delay_seconds > 0:
+            self.add(key)
+            return
+        deadline = self._time() + delay_seconds
+        pending = self._delayed.get(key)
+        if pending is not None and pending[0] <= deadline:
+            return
+        entry = self._delayed[key] = (deadline, next(self._sequence), key)
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) > 2 * len(self._delayed) + _STALE_ENTRIES:
+            self._heap = list(self._delayed.values())
+            heapq.heapify(self._heap)
+        self._set_timer()
+
+    def retry(self, key: K) -> float:
+        """Count a failure of `key`, have it handed out again after a backoff, and return the delay in seconds.
+
+        The delay is drawn evenly between zero and the ceiling ("full jitter"), so that keys that failed together do
+        not come back together. An earlier deadline of the key stands.
+        """
+        self._failures[key] = self.failures(key) + 1
+        delay = self._random() * self._backoff.ceiling(self._failures[key])
+        self.add_after(key, delay)
+        return delay
+
+    def forget(self, key: K) -> None:
+        """Let the next failure of `key` count as its first. What is pending stays pending."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: K) -> int:
+        """Return how often `retry` was called for `key` since it was last forgotten."""
+        return self._failures.get(key, 0)
+
+    async def get(self) -> K:
+        """Return the key that has waited longest, and hold it in processing until `done`.
+
+        Raises:
+            ShutDown: the queue was shut down, before or while this call waited.
+        """
+        while not self._waiting:
+            if self._stopped:
+                raise ShutDown
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(turn)
+            try:
+                await turn
+            except BaseException:
+                with suppress(ValueError):
+                    self._idle.remove(turn)
+                if self._waiting and not turn.cancelled():
+                    self._wake_one()  # woken, but ended before it could take the key: pass the call on
+                raise
+        key, _ = self._waiting.popitem(last=False)
+        self._processing[key] = self._time()
+        self._delayed.pop(key, None)
+        return key
+
+    def done(self, key: K) -> None:
+        """End the processing of `key`; if it was touched meanwhile, it waits again.
+
+        Raises:
+            KeyError: `key` is not in processing; the caller called twice, or never got it.
+        """
+        del self._processing[key]
+        touched = self._again.pop(key, None)
+        if touched is not None:
+            self._waiting[key] = touched
+            self._wake_one()
+
+    def shut_down(self) -> None:
+        """End the work: every `get` raises ShutDown, keys in processing may finish, all others are dropped."""
+        self._stopped = True
+        self._waiting.clear()
+        self._again.clear()
+        self._delayed.clear()
+        self._heap.clear()
+        self._set_timer()
+        while self._idle:
+            self._wake_one()
+
+    @property
+    def depth(self) -> int:
+        """How many keys wait to be handed out now; neither those in processing nor those with a delay pending."""
+        return len(self._waiting)
+
+    @property
+    def in_processing(self) -> int:
+        """How many keys are with a worker."""
+        return len(self._processing)
+
+    def oldest_age(self) -> float:
+        """Return for how many seconds the oldest key has waited or been in processing; 0.0 where there is none.
+
+        A key that waits after `done` counts from the touch that sent it back. A pending delay is no age.
+        """
+        since = min(min(self._waiting.values(), default=inf), min(self._processing.values(), default=inf))
+        return max(0.0, self._time() - since)
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _is_pending(self, entry: _Entry[K]) -> bool:
+        return self._delayed.get(entry[2]) is entry
+
+    def _set_timer(self) -> None:
+        """Keep the one timer at the earliest deadline that is still pending."""
+        while self._heap and not self._is_pending(self._heap[0]):
+            heapq.heappop(self._heap)
+        deadline = self._heap[0][0] if self._heap else inf
+        if self._timer is not None and deadline != self._timer_deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and self._heap:
+            self._timer_deadline = deadline
+            delay = deadline - self._time()
+            self._timer = asyncio.get_running_loop().call_later(delay, self._deadline_reached)
+
+    def _deadline_reached(self) -> None:
+        self._timer = None
+        # The loop decides that the deadline is reached: a clock that lags by a tick must not set the timer in a spin.
+        now = max(self._time(), self._timer_deadline)
+        while self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            if self._is_pending(entry):
+                key = entry[2]
+                del self._delayed[key]
+                self.add(key)
+        self._set_timer()
