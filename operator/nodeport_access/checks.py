@@ -86,11 +86,7 @@ def client_ip_preserved(case: Case) -> Condition:
             f"{case.contender} keeps setting externalTrafficPolicy; set it to Local at its source.",
         )
     if case.policy.traffic_policy is TrafficPolicy.UNMANAGED:
-        return fails(
-            kind,
-            Reason.CLUSTER_IN_FORCE,
-            "externalTrafficPolicy is Cluster and spec.trafficPolicy is Unmanaged: set one of the two to Local.",
-        )
+        return fails(kind, Reason.CLUSTER_UNMANAGED)
     return fails(kind, Reason.CLUSTER_IN_FORCE)
 
 

@@ -76,8 +76,9 @@ class Write:
 
     @property
     def opens(self) -> bool:
-        """Whether the object as it stands may admit somebody whom it should not."""
-        return any(difference.effect in (Effect.OPENED, Effect.DEPENDS) for difference in self.differences)
+        """Whether the object as it stands, or its absence from the start, may admit somebody whom it should not."""
+        first = self.verb is Verb.CREATE and not self.differences
+        return first or any(difference.effect in (Effect.OPENED, Effect.DEPENDS) for difference in self.differences)
 
 
 def plan(snapshot: Snapshot) -> tuple[Write, ...]:
