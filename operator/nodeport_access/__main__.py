@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -128,10 +129,6 @@ def run(**flags: Any) -> None:
 
 async def operate(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises ConfigurationError, BindError, and whatever crashed one of its own tasks."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # Until Kopf has installed its own.
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     load = functools.partial(
         load_configuration, kubeconfig=settings.kubeconfig, context=settings.context, environ=os.environ
     )
@@ -146,14 +143,32 @@ async def operate(settings: Settings) -> None:
         random=random.Random(),
         log=log,
     )
+    stop = asyncio.Event()
+
+    def terminate() -> None:
+        controller.drain()
+        stop.set()
+
+    _on_signals(terminate)
     try:
-        await _serve(settings, controller=controller, client=client, metrics=metrics, stop=stop)
+        await _serve(settings, controller=controller, client=client, metrics=metrics, stop=stop, terminate=terminate)
     finally:
         await client.close()
 
 
+def _on_signals(terminate: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, terminate)
+
+
 async def _serve(
-    settings: Settings, *, controller: Controller, client: Client, metrics: Metrics, stop: asyncio.Event
+    settings: Settings,
+    *,
+    controller: Controller,
+    client: Client,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    terminate: Callable[[], None],
 ) -> None:
     health = health_app(unhealthy=controller.unhealthy, unready=controller.unready)
     async with (
@@ -178,6 +193,8 @@ async def _serve(
                     configuration=lambda: client.configuration,
                     put=controller.put_policy,
                     drop=controller.drop_policy,
+                    # Ours again, in place of Kopf's: our passes end while Kopf ends, not after it.
+                    started=lambda: _on_signals(terminate),
                     clean_up=clean_up,
                     namespaces=settings.namespaces,
                     stop=stop,

@@ -61,7 +61,7 @@ def service_resolved(case: Case) -> Condition:
     if not service.selector:
         return fails(kind, Reason.SELECTOR_MISSING)
     if unknown := desired.unknown_ports(policy, service):
-        ports = ", ".join(port.name or str(port.port) for port in service.ports)
+        ports = ", ".join(f"{port.name} ({port.port})" if port.name else str(port.port) for port in service.ports)
         return fails(
             kind,
             Reason.PORT_NOT_FOUND,

@@ -126,9 +126,13 @@ class Controller:
             extra={"policies": len(self.store.policies), "services": len(self.store.services)},
         )
 
-    async def finish(self) -> None:
-        """Lets passes under way end; nothing new is begun."""
+    def drain(self) -> None:
+        """Begins nothing new; passes under way go on."""
         self._queue.shut_down()
+
+    async def finish(self) -> None:
+        """Begins nothing new, and lets passes under way end, if they do soon."""
+        self.drain()
         if self._workers:
             await asyncio.wait(self._workers, timeout=FINISH_SECONDS)
 

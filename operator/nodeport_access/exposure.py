@@ -19,15 +19,20 @@ from nodeport_access.snapshot import Snapshot
 
 def reachable(case: Case) -> Condition:
     """At least one node has a ready endpoint of its own: under Local only such a node answers."""
-    kind = ConditionType.REACHABLE
-    if case.snapshot.service is None:
+    kind, service = ConditionType.REACHABLE, case.snapshot.service
+    if service is None or not service.has_node_ports:
         return unknown(kind, service_resolved(case))
     ready, draining = ready_nodes(case.snapshot)
     total = len(case.snapshot.nodes)
     tail = f"; draining: {listed(sorted(draining))}" if draining else ""
     if not ready:
         return fails(kind, Reason.NO_READY_ENDPOINTS, f"None of {total} nodes has a ready endpoint{tail}.")
-    return holds(kind, Reason.NODES_ANSWER, f"{len(ready)} of {total} nodes answer: {listed(sorted(ready))}{tail}.")
+    names = listed(sorted(ready))
+    if service.external_traffic_policy != "Local":
+        message = f"Under Cluster every node answers; {len(ready)} of {total} have a ready endpoint: {names}{tail}."
+    else:
+        message = f"{len(ready)} of {total} nodes answer: {names}{tail}."
+    return holds(kind, Reason.NODES_ANSWER, message)
 
 
 def ready_nodes(snapshot: Snapshot) -> tuple[frozenset[str], frozenset[str]]:
@@ -46,25 +51,31 @@ def exclusive(case: Case) -> Condition:
     allowed = desired.allowed_addresses(case.policy, service, case.snapshot.now)
     openings = []
     for other in sorted(case.snapshot.others, key=lambda other: other.name):
-        outside = _opened(other, case.snapshot, service, allowed)
-        if outside:
-            openings.append(f"{other.name} admits {listed(outside.texts())}")
+        opened = _opened(other, case.snapshot, service, allowed)
+        if opened:
+            openings.append(f"{other.name!r} admits {listed(opened.texts())}")
     if openings:
-        return fails(kind, Reason.OPENED_BY_OTHER_POLICY, f"NetworkPolicy {'; '.join(openings[:NAMED])}.")
+        return fails(
+            kind, Reason.OPENED_BY_OTHER_POLICY, f"Beyond the allowlist, NetworkPolicy {'; '.join(openings[:NAMED])}."
+        )
     return holds(kind, Reason.NO_OTHER_OPENING)
 
 
 def _opened(
     other: NetworkPolicy, snapshot: Snapshot, service: Service, allowed: Mapping[desired.TargetPorts, AddressSet]
 ) -> AddressSet:
-    outside = AddressSet.EMPTY
+    """All that it admits on the ports where that is more than the allowlist does. Not the difference: 0.0.0.0/0 less
+    an allowlist is a list of dozens in which nobody finds the rule that he wrote."""
+    opened = AddressSet.EMPTY
     for port in service.ports:
         mine = AddressSet.union(*(addresses for ports, addresses in allowed.items() if port.target in ports))
         targets, names_may_match = _spellings(snapshot, port.name, port.target)
         for target in targets:
-            admitted = rules.admission(other.spec, target=target, names_may_match=names_may_match)
-            outside |= admitted.addresses.restricted_to(service.families) - mine
-    return outside
+            admission = rules.admission(other.spec, target=target, names_may_match=names_may_match)
+            admitted = admission.addresses.restricted_to(service.families)
+            if not admitted <= mine:
+                opened |= admitted
+    return opened
 
 
 def _spellings(snapshot: Snapshot, name: str, target: TargetPort) -> tuple[set[TargetPort], bool]:

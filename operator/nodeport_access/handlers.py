@@ -33,13 +33,15 @@ async def run(
     configuration: Callable[[], Configuration],
     put: Callable[[Body], None],
     drop: Callable[[Body], None],
+    started: Callable[[], None],
     clean_up: Callable[[], Awaitable[None]],
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
 ) -> None:
-    """Runs Kopf until SIGTERM, SIGINT or ``stop``. ``clean_up`` ends all our own tasks before Kopf looks for those
-    left."""
+    """Runs Kopf until ``stop``. ``started`` is called once Kopf has installed its signal handlers; ``clean_up`` ends
+    all our own tasks before Kopf looks for those left."""
     registry = kopf.OperatorRegistry()
+    kopf.on.startup(registry=registry)(_start_up(started))
     kopf.on.login(registry=registry)(_login(configuration))
     kopf.on.cleanup(registry=registry)(_clean_up(clean_up))
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop))
@@ -72,6 +74,14 @@ def _event(put: Callable[[Body], None], drop: Callable[[Body], None]) -> Callabl
         (drop if event["type"] == "DELETED" else put)(body)
 
     return policy_seen
+
+
+def _start_up(started: Callable[[], None]) -> Callable[..., Awaitable[None]]:
+    async def tell(**_: Any) -> None:
+        # Kopf installs its signal handlers in this very turn of the loop, after us.
+        asyncio.get_running_loop().call_soon(started)
+
+    return tell
 
 
 def _clean_up(clean_up: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -278,11 +278,13 @@ def _parse_endpoint(endpoint: Mapping[str, Any]) -> Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A Node's own addresses (tunnel addresses included) and the ranges its pods get."""
+    """A Node's own addresses, those of them that masqueraded traffic to other nodes carries in their place, and the
+    ranges its pods get."""
 
     name: str
     addresses: AddressSet
     pod_ranges: AddressSet
+    tunnels: AddressSet = AddressSet.EMPTY
 
 
 def parse_node(body: Body) -> Node:
@@ -290,12 +292,13 @@ def parse_node(body: Body) -> Node:
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
     annotations = metadata.get("annotations") or {}
     texts = [item["address"] for item in status.get("addresses") or ()]
-    texts += [annotations[name] for name in TUNNEL_ANNOTATIONS if name in annotations]
+    tunnels = AddressSet.of(*_networks(annotations[name] for name in TUNNEL_ANNOTATIONS if name in annotations))
     ranges = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     return Node(
         name=metadata["name"],
-        addresses=AddressSet.of(*_networks(texts)),
+        addresses=AddressSet.of(*_networks(texts)) | tunnels,
         pod_ranges=AddressSet.of(*_networks(ranges)),
+        tunnels=tunnels,
     )
 
 

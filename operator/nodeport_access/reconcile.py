@@ -240,7 +240,8 @@ class Reconciler:
         now = self._clock()
         drift = drift_of(write, now)
         if drift is not None and write.policy is not None:
-            current.drifts[write.policy] = drift
+            # What opened access comes first in a plan, and is what status should tell of.
+            current.drifts.setdefault(write.policy, drift)
             self._metrics.drifted(kind=str(write.kind), field=drift.field, effect=str(drift.effect))
             if write.kind is Kind.SERVICE:
                 self._contention.repaired(key, writer=drift.writer, now=self._time())

@@ -6,7 +6,7 @@ single finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nodeport_access import checks, exposure
 from nodeport_access.api import ConditionType, Isolation, Reason, Weight
@@ -37,7 +37,7 @@ def judge(case: Case) -> tuple[Condition, ...]:
         for condition in found:
             if condition.reason.weight is weight:
                 return (*found, *_not_ready(condition.reason, condition.message))
-    return (*found, holds(ConditionType.READY, Reason.GUARDED, _guarded(case)))
+    return (*found, holds(ConditionType.READY, Reason.GUARDED, _guarded(case, found)))
 
 
 def _not_ready(reason: Reason, message: str) -> tuple[Condition, Condition]:
@@ -45,8 +45,21 @@ def _not_ready(reason: Reason, message: str) -> tuple[Condition, Condition]:
     return fails(ConditionType.READY, reason, message), holds(kind, reason, message)
 
 
-def _guarded(case: Case) -> str:
+def _guarded(case: Case, found: Iterable[Condition]) -> str:
+    """What is in force, and what is worth knowing about it although it does not deny Ready."""
     service = case.service
-    ports = [port.node_port for port in service.ports if port.node_port] if service else []
+    ports = [str(port.node_port) for port in service.ports if port.node_port] if service else []
+    match ports:
+        case []:
+            subject = "The Service admits"  # a load balancer may do without (allocateLoadBalancerNodePorts)
+        case [port]:
+            subject = f"Node port {port} admits"
+        case _:
+            subject = f"Node ports {listed(ports)} admit"
     scope = "every pod of the namespace" if case.policy.isolation is Isolation.NAMESPACE else "the Service's pods"
-    return f"Node port {listed(map(str, ports))} admits the allowlist only; deny-all selects {scope}."
+    warnings = [
+        f" {condition.message}"
+        for condition in found
+        if condition.type is ConditionType.ENFORCEABLE and condition.reason.weight is Weight.WARNING
+    ]
+    return f"{subject} the allowlist only; deny-all selects {scope}.{''.join(warnings)}"

@@ -39,13 +39,13 @@ from nodeport_access.kube import (
 class Sink(Protocol):
     """Where a watch puts what it hears. None of it may await: an event is in the store before the next is read."""
 
-    def replace(self, objects: Sequence[Body], resource_version: str) -> None:
-        """Takes a complete list: what is not in it is gone."""
+    def replace(self, objects: Sequence[Body], resource_version: str, /) -> None:
+        """Takes a complete list of what the watch follows, as of a version: what is not in it is gone."""
 
-    def put(self, body: Body) -> None:
+    def put(self, body: Body, /) -> None:
         """Takes an object as it is now."""
 
-    def drop(self, body: Body) -> None:
+    def drop(self, body: Body, /) -> None:
         """Takes the last state of an object that was deleted."""
 
 
@@ -307,8 +307,9 @@ class PodWatches:
         self._pace = pace
         self._wanted: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
+        self._progress = asyncio.Event()
         self._watches: dict[str, Watch] = {}
-        self._tasks: dict[str, asyncio.Task[NoReturn]] = {}
+        self._tasks: dict[str, tuple[asyncio.Task[None], ...]] = {}
 
     @property
     def watches(self) -> tuple[Watch, ...]:
@@ -318,23 +319,23 @@ class PodWatches:
     @property
     def synced(self) -> bool:
         """Whether every wanted namespace has been listed completely."""
-        return all(self.synced_in(name) for name in self._wanted)
+        return all(self.synced_in(namespace) for namespace in self._wanted)
 
     def synced_in(self, namespace: str) -> bool:
-        """Whether this namespace has been listed completely."""
+        """Whether the pods of this namespace are watched, and have been listed completely."""
         return namespace in self._watches and self._watches[namespace].synced
 
     async def wait_synced(self) -> None:
-        """Returns once every wanted namespace has been listed completely."""
+        """Returns once every namespace that is wanted by then has been listed completely."""
         while not self.synced:
-            for watch in self.watches:
-                await watch.wait_synced()
-            await asyncio.sleep(0)
+            self._progress.clear()
+            await self._progress.wait()
 
     def want(self, namespaces: Iterable[str]) -> None:
         """Says which namespaces are to be watched from now on, and no others."""
         self._wanted = frozenset(namespaces)
         self._changed.set()
+        self._progress.set()
 
     async def run(self) -> NoReturn:
         """Holds the watches until it is cancelled; a crash of one of them ends all, as an ExceptionGroup."""
@@ -342,13 +343,18 @@ class PodWatches:
             while True:
                 self._changed.clear()
                 for name in self._tasks.keys() - self._wanted:
-                    self._tasks.pop(name).cancel()
+                    for task in self._tasks.pop(name):
+                        task.cancel()
                     del self._watches[name]
                     self._forget(name)
                 for name in self._wanted - self._tasks.keys():
-                    self._watches[name] = self._watch(name)
-                    self._tasks[name] = group.create_task(self._watches[name].run(), name=f"pods in {name}")
+                    watch = self._watches[name] = self._watch(name)
+                    self._tasks[name] = (group.create_task(watch.run()), group.create_task(self._report(watch)))
                 await self._changed.wait()
+
+    async def _report(self, watch: Watch) -> None:
+        await watch.wait_synced()
+        self._progress.set()
 
     def _watch(self, namespace: str) -> Watch:
         return Watch(

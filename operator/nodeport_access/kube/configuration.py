@@ -90,8 +90,8 @@ async def _load_files(configuration: Configuration, *, files: dict[str, Body], c
     if chosen not in contexts:
         raise ConfigurationError(f"{where} has no context {chosen!r}: choose one with --context (it has: {known}).")
     user_name = contexts[chosen].get("user") or ""
-    user = _named(files, "users", "user").get(user_name, {})
-    if user_name and not user:
+    users = _named(files, "users", "user")
+    if user_name and user_name not in users:
         raise ConfigurationError(f"{where} has no credentials for {user_name!r}, the user of its context {chosen!r}.")
     try:
         load: Any = load_kube_config  # it carries no annotations
@@ -101,8 +101,8 @@ async def _load_files(configuration: Configuration, *, files: dict[str, Body], c
         raise ConfigurationError(f"{where}: its context {chosen!r} cannot be used ({why}).") from error
     if token := configuration.api_key.get("BearerToken"):
         configuration.api_key["BearerToken"] = token.strip()  # a token file ends in a newline, a header must not
-    elif "exec" in user and not configuration.cert_file:
-        command = (user["exec"] or {}).get("command")
+    elif "exec" in users.get(user_name, ()) and not configuration.cert_file:
+        command = (users[user_name]["exec"] or {}).get("command")
         raise ConfigurationError(f"{where}: the exec plugin {command!r} of user {user_name!r} gave no credentials.")
 
 

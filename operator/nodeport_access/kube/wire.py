@@ -147,7 +147,9 @@ class Wire:
         query = f"?{urlencode(call.query)}" if call.query else ""
         headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": USER_AGENT}
         limits = aiohttp.ClientTimeout(
-            total=None if streaming else REQUEST_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+            total=None if streaming else REQUEST_SECONDS,
+            sock_connect=CONNECT_SECONDS,
+            sock_read=SILENCE_SECONDS if streaming else None,
         )
         try:
             await api.update_params_for_auth(headers, [], ["BearerToken"], call.path, call.method, None)
@@ -156,7 +158,7 @@ class Wire:
         started, status, body = self._time(), 0, b""
         try:
             with reaching(host):
-                async with asyncio.timeout(REQUEST_SECONDS):
+                async with asyncio.timeout(REQUEST_SECONDS if streaming else None):
                     sent = await api.rest_client.request(
                         call.method,
                         f"{host}{call.path}{query}",
