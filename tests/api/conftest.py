@@ -1,0 +1,152 @@
+"""What the tests on a real API server share. A test asks for what it needs:
+
+- `cluster`, `namespace`: the session's control plane with CRD, RBAC and three nodes, and a namespace of the test's own
+- `shared_operator`: the one operator of that control plane, watching all namespaces; enough for most tests
+- `own_control_plane`, `start_operator(...)`: for tests that restart things, count requests, or need other flags; two
+  operators without a lease on one control plane would fight, so start one of your own on a control plane of your own
+
+The real programs are required: without them the run fails, with one sentence that says what to install.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from testbed import objects, scenario
+from testbed.cluster import Cluster
+from testbed.control_plane import ControlPlane
+from testbed.operator_process import OperatorProcess, clean_environment, install
+from testbed.processes import tail
+from testbed.programs import Programs, ProgramsUnavailable, find
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing in this process or below finds a kubeconfig by itself: neither the user's, nor a cluster around us."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ.keys() - clean_environment(os.environ).keys():
+            patch.delenv(name)
+        patch.setenv("KUBECONFIG", str(tmp_path_factory.getbasetemp() / "no-kubeconfig"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def programs(request: pytest.FixtureRequest) -> Programs:
+    """The real programs. Building them takes minutes, so its progress is shown, and nothing goes on without them."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            return find()
+    except ProgramsUnavailable as unavailable:
+        pytest.exit(str(unavailable), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """The session's control plane: CRD, manifests, and the nodes of `testbed.scenario`. One per xdist worker."""
+    with _running(programs, tmp_path_factory.mktemp("control-plane")) as control_plane:
+        yield control_plane
+
+
+@pytest.fixture
+def own_control_plane(programs: Programs, tmp_path: Path) -> Iterator[ControlPlane]:
+    """A control plane of the test's own, in the same state, to stop and start as it likes (about 5 s)."""
+    with _running(programs, tmp_path / "control-plane") as control_plane:
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Cluster:
+    """The objects of the session's control plane."""
+    return Cluster(control_plane)
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace, named after the test."""
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))
+    name = f"{test[:40].strip('-')}-{next(_numbers)}"
+    cluster.create_namespace(objects.namespace(name=name))
+    yield name
+    cluster.delete_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def shared_operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The session's operator, ready, under its own ServiceAccount with the RBAC of manifests/."""
+    operator = OperatorProcess(control_plane, log=tmp_path_factory.mktemp("operator") / "operator.log")
+    try:
+        operator.wait_until_ready()
+        yield operator
+    finally:
+        operator.close()
+
+
+class StartOperator(Protocol):
+    def __call__(
+        self,
+        control_plane: ControlPlane,
+        *,
+        ready: bool = True,
+        kubeconfig: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        **flags: object,
+    ) -> OperatorProcess:
+        """Start an operator, and unless `ready` is False wait until it is. Flags as of `OperatorProcess`."""
+
+
+@pytest.fixture
+def start_operator(tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts operators of the test's own, each with a log of its own; they end with the test."""
+    with contextlib.ExitStack() as started:
+
+        def start(
+            control_plane: ControlPlane,
+            *,
+            ready: bool = True,
+            kubeconfig: Path | None = None,
+            environment: Mapping[str, str] | None = None,
+            **flags: object,
+        ) -> OperatorProcess:
+            log = tmp_path / f"operator-{next(_numbers)}.log"
+            operator = OperatorProcess(
+                control_plane, log=log, kubeconfig=kubeconfig, flags=flags, environment=environment
+            )
+            started.callback(operator.close)
+            if ready:
+                operator.wait_until_ready()
+            return operator
+
+        yield start
+
+
+@contextlib.contextmanager
+def _running(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
+    with ControlPlane(folder=folder, programs=programs) as control_plane:
+        install(control_plane)
+        scenario.create_nodes(Cluster(control_plane))
+        yield control_plane
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its operators said last."""
+    report = yield
+    if report.failed:
+        values = getattr(item, "funcargs", {})
+        logs = [value.log for value in values.values() if isinstance(value, OperatorProcess)]
+        logs += sorted(values["tmp_path"].glob("operator-*.log")) if "tmp_path" in values else []
+        report.sections += [(f"the end of {log}", tail(log, lines=40)) for log in logs]
+    return report
