@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from nodeport_access import __version__, handlers, logs
+from nodeport_access import __version__, demo, handlers, logs
 from nodeport_access.controller import Controller
 from nodeport_access.kube import Client, ConfigurationError, load_configuration
 from nodeport_access.metrics import Metrics
@@ -125,6 +125,9 @@ def run(**flags: Any) -> None:
     settings = Settings(**flags)
     logs.configure(log_format=settings.log_format, level=settings.log_level)
     asyncio.run(operate(settings))
+
+
+cli.add_command(demo.command)
 
 
 async def operate(settings: Settings) -> None:

@@ -201,6 +201,11 @@ class Reason(StrEnum):
         Weight.PASSING,
         "The NetworkPolicy is absent or differs from what is wanted.",
     )
+    ALLOWLIST_TOO_LONG = (
+        "AllowlistTooLong",
+        Weight.LASTING,
+        "The allowlist comes to more networks than fit into a NetworkPolicy; use fewer exceptions or wider entries.",
+    )
     NAME_CONFLICT = (
         "NameConflict",
         Weight.LASTING,

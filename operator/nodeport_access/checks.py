@@ -97,6 +97,14 @@ def allowlist_applied(case: Case) -> Condition:
         return fails(kind, Reason.SERVICE_ALREADY_CLAIMED, claimed(case))
     if case.service is None:
         return unknown(kind, service_resolved(case))
+    count = desired.networks_count(case.policy, case.service, case.snapshot.now)
+    if count > desired.NETWORKS_LIMIT:
+        return fails(
+            kind,
+            Reason.ALLOWLIST_TOO_LONG,
+            f"spec.allowedCIDRs comes to {count:,} networks, and {desired.NETWORKS_LIMIT:,} is the most; an exception"
+            " costs up to one for each bit of its prefix. What was in force before stays.",
+        )
     return _child(case, kind, desired.allow_body(case.policy, case.service, case.snapshot.now))
 
 

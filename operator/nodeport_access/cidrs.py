@@ -151,6 +151,10 @@ class AddressSet:
             found.extend(summarize_address_range(IPv6Address(first), IPv6Address(last)))
         return tuple(found)
 
+    def count(self) -> int:
+        """Return how many `networks()` there are, without making them."""
+        return sum(_pieces(first, last) for first, last in chain(self._ipv4, self._ipv6))
+
     def texts(self) -> tuple[str, ...]:
         """Return `networks()` in the spelling of `ipBlock.cidr`; `from_texts` of it gives this set back."""
         return tuple(map(str, self.networks()))
@@ -187,6 +191,16 @@ def _merged(intervals: Iterable[_Interval]) -> _Intervals:
             merged[-1] = (merged[-1][0], last)
             reach = last
     return tuple(merged)
+
+
+def _pieces(first: int, last: int) -> int:
+    """Return the number of CIDRs from `first` to `last`: each is the largest that fits where the one before ended."""
+    pieces = 0
+    while first <= last:
+        fitting = 1 << (last - first + 1).bit_length() - 1
+        first += min(first & -first, fitting) if first else fitting
+        pieces += 1
+    return pieces
 
 
 def _without(kept: _Intervals, taken: _Intervals) -> _Intervals:

@@ -108,6 +108,8 @@ def _holder_writes(snapshot: Snapshot, policy: Policy) -> Iterator[Write]:
     if service is None or not service.selector:
         # Without pods to select nothing can be built; what stands stays as it is, shut.
         return
+    if desired.networks_count(policy, service, snapshot.now) > desired.NETWORKS_LIMIT:
+        return
     allow = desired.allow_body(policy, service, snapshot.now)
     yield from _child_write(snapshot, policy, allow, applied=ConditionType.ALLOWLIST_APPLIED)
     yield from _service_write(policy, service)

@@ -105,6 +105,7 @@ class Reconciler:
         self._contention = Contention()
         self._left_since: dict[ServiceKey, dict[str, float]] = {}
         self._status_written: dict[PolicyKey, float] = {}
+        self._untold: dict[PolicyKey, Drift] = {}
         self._said: dict[tuple[ServiceKey, str], float] = {}
 
     async def reconcile(self, key: ServiceKey) -> Outcome:
@@ -116,6 +117,9 @@ class Reconciler:
                 await self._attempt(key, write, current)
         except _OutdatedError:
             return Wait("the view was out of date", 0.0)
+        finally:
+            # The status that tells of them may have to wait for a later pass.
+            self._untold |= current.drifts
         after = self._store.snapshot(key, self._clock())
         for policy in after.policies:
             if not policy.deleting:
@@ -279,9 +283,10 @@ class Reconciler:
     async def _report(self, snapshot: Snapshot, policy: Policy, current: _Pass) -> None:
         contender = self._contention.contender(snapshot.key, now=self._time())
         case = Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
-        wanted = status_of(case, drift=current.drifts.get(policy.key))
+        wanted = status_of(case, drift=self._untold.get(policy.key))
         if same_status(policy.status, wanted):
             self._log.debug("policy %s unchanged", policy.key)
+            self._untold.pop(policy.key, None)
             return
         since = self._time() - self._status_written.get(policy.key, float("-inf"))
         if since < STATUS_INTERVAL_SECONDS:
@@ -305,6 +310,7 @@ class Reconciler:
             self._complain_status(snapshot.key, policy, failure)
             return
         self._status_written[policy.key] = self._time()
+        self._untold.pop(policy.key, None)
         self._store.policies.put(answer)
         ready = wanted["conditions"][0]
         self._log.info(
@@ -340,6 +346,9 @@ class Reconciler:
                 del self._said[where]
         for policy in [policy for policy in self._status_written if self._expired(policy)]:
             del self._status_written[policy]
+        policies = self._store.policies
+        for policy in [policy for policy in self._untold if policies.get(policy.namespace, policy.name) is None]:
+            del self._untold[policy]
 
     def _expired(self, policy: PolicyKey) -> bool:
         return self._time() - self._status_written[policy] > STATUS_INTERVAL_SECONDS

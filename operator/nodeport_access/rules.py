@@ -132,10 +132,14 @@ def change(*, before: Body, after: Body) -> Effect:
 
 
 def _targets(spec: Mapping[str, Any]) -> set[TargetPort]:
-    return {
-        TargetPort(protocol=port.get("protocol", "TCP"), port=number)
-        for rule in spec.get("ingress") or ()
-        for port in rule.get("ports") or ()
-        for number in (port.get("port"), port.get("endPort"))
-        if number is not None
-    }
+    """One port for each stretch of ports that the rules treat alike: a stretch begins at a number that is named, or
+    after the last of a range; 0 stands for all that are not named, which a rule without number admits too."""
+    found: set[TargetPort] = set()
+    for rule in spec.get("ingress") or ():
+        for port in rule.get("ports") or ():
+            number: int | str = port.get("port", 0)
+            begins: list[int | str] = (
+                [0, number] if isinstance(number, str) else [0, number, port.get("endPort", number) + 1]
+            )
+            found |= {TargetPort(protocol=port.get("protocol", "TCP"), port=begin) for begin in begins}
+    return found

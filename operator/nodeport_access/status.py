@@ -44,11 +44,10 @@ def status_of(case: Case, *, drift: Drift | None) -> Body:
     }
     if (service := snapshot.service) is not None:
         ready, draining = ready_nodes(snapshot)
-        allowed = desired.allowed_addresses(policy, service, snapshot.now)
         status |= {
             "serviceUID": service.uid,
             "nodePorts": [port.node_port for port in service.ports if port.node_port],
-            "effectiveCIDRs": sum(len(addresses.networks()) for addresses in allowed.values()),
+            "effectiveCIDRs": desired.networks_count(policy, service, snapshot.now),
             "nodes": {
                 "ready": len(ready),
                 "draining": len(draining),

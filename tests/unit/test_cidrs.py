@@ -158,6 +158,15 @@ def test_the_cidrs_of_a_set_are_minimal_disjoint_and_ascending(allowed: list[Net
 
 
 @properties
+@given(LISTS, LISTS)
+def test_the_cidrs_of_a_set_are_counted_without_being_made(allowed: list[Network], excepts: list[Network]) -> None:
+    found = AddressSet.of(*allowed) - AddressSet.of(*excepts)
+    assert found.count() == len(found.networks())
+    rest = EVERYONE - found
+    assert rest.count() == len(rest.networks())
+
+
+@properties
 @given(LISTS)
 def test_a_set_survives_the_round_trip_through_its_texts_and_its_networks(networks: list[Network]) -> None:
     whole = AddressSet.of(*networks)

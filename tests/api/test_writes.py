@@ -1,0 +1,224 @@
+"""What the operator sends, how much of it, and in which order: read from the API server's audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed import objects, scenario
+from testbed.cluster import Cluster
+from testbed.control_plane import ControlPlane
+from testbed.operator_process import USER, OperatorProcess, install
+from testbed.programs import Programs
+from testbed.waiting import wait_for
+
+WRITING = ("create", "update", "patch", "delete", "deletecollection")
+QUIET_SECONDS = 2.0
+"""How long nothing may be written for the operator to count as settled."""
+POLICIES = 12
+
+
+@pytest.fixture(scope="module")
+def quiet(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane without an operator, so that each test starts and ends its own."""
+    with ControlPlane(folder=tmp_path_factory.mktemp("quiet"), programs=programs) as control_plane:
+        install(control_plane)
+        cluster = Cluster(control_plane)
+        scenario.create_nodes(cluster)
+        yield cluster
+
+
+def writes(control_plane: ControlPlane, *, since: int, namespace: str = "") -> list[str]:
+    """What the operator wrote, each as ``verb resource[/subresource] name``, in the order of arrival."""
+    events = [
+        event
+        for event in control_plane.audit_events(since=since, user=USER)
+        if event["verb"] in WRITING and namespace in ("", event["objectRef"].get("namespace"))
+    ]
+    events.sort(key=lambda event: event["requestReceivedTimestamp"])
+    return [_named(event) for event in events]
+
+
+def _named(event: dict[str, Any]) -> str:
+    reference = event["objectRef"]
+    resource = "/".join(part for part in (reference["resource"], reference.get("subresource")) if part)
+    return f"{event['verb']} {resource} {reference['name']}"
+
+
+def create_pair(cluster: Cluster, *, namespace: str, name: str, **spec: object) -> None:
+    """A Service and its policy, both of the same name."""
+    cluster.create(objects.service(namespace=namespace, name=name, selector={"app": name}))
+    allowed = spec.pop("allowedCIDRs", [{"cidr": "10.2.3.4/32"}])
+    cluster.create(objects.policy(namespace=namespace, name=name, service=name, allowedCIDRs=allowed, **spec))
+
+
+def wait_until_observed(cluster: Cluster, *, namespace: str, count: int) -> None:
+    """Until every policy of the namespace carries a status of its own generation."""
+
+    def observed() -> bool:
+        policies = cluster.list("NodePortAccessPolicy", namespace=namespace)
+        done = [p for p in policies if p.get("status", {}).get("observedGeneration") == p["metadata"]["generation"]]
+        assert len(done) == count, f"{len(done)} of {count} policies have their status"
+        return True
+
+    wait_for(observed, seconds=30, what=f"the status of all policies in {namespace}")
+
+
+def test_a_first_convergence_writes_allowlist_service_deny_all_and_status_once_each_in_that_order(
+    cluster: Cluster, shared_operator: OperatorProcess, namespace: str
+) -> None:
+    mark = cluster.control_plane.audit_mark()
+    create_pair(cluster, namespace=namespace, name="web")
+    wait_until_observed(cluster, namespace=namespace, count=1)
+    assert shared_operator.exit_code is None
+    assert writes(cluster.control_plane, since=mark, namespace=namespace) == [
+        "patch networkpolicies web-allow",
+        "patch services web",
+        "patch networkpolicies web-deny-all",
+        "patch nodeportaccesspolicies/status web",
+    ]
+
+
+def test_a_changed_allowlist_is_one_apply_and_never_a_deletion(
+    cluster: Cluster, shared_operator: OperatorProcess, namespace: str
+) -> None:
+    create_pair(cluster, namespace=namespace, name="web")
+    wait_until_observed(cluster, namespace=namespace, count=1)
+    mark = cluster.control_plane.audit_mark()
+    cluster.patch(
+        "NodePortAccessPolicy", "web", {"spec": {"allowedCIDRs": [{"cidr": "192.0.2.0/24"}]}}, namespace=namespace
+    )
+    wait_until_observed(cluster, namespace=namespace, count=1)
+    assert shared_operator.exit_code is None
+    assert writes(cluster.control_plane, since=mark, namespace=namespace) == [
+        "patch networkpolicies web-allow",
+        "patch nodeportaccesspolicies/status web",
+    ]
+
+
+def test_what_opened_access_is_repaired_before_what_closed_it(quiet: Cluster, tmp_path: Path) -> None:
+    namespace = "opened-first"
+    quiet.create_namespace(objects.namespace(name=namespace))
+    create_pair(quiet, namespace=namespace, name="web")
+    with_operator(quiet, tmp_path / "first.log", namespace=namespace, count=1)
+    # While the operator is away: the allowlist admits nobody any more (closed), the deny-all admits everyone (opened).
+    quiet.patch("NetworkPolicy", "web-allow", {"spec": {"ingress": []}}, namespace=namespace, manager="closer")
+    quiet.patch("NetworkPolicy", "web-deny-all", {"spec": {"ingress": [{}]}}, namespace=namespace, manager="opener")
+    mark = quiet.control_plane.audit_mark()
+    with_operator(quiet, tmp_path / "second.log", namespace=namespace, count=1, writes_expected=3, since=mark)
+    assert writes(quiet.control_plane, since=mark) == [
+        "patch networkpolicies web-deny-all",
+        "patch networkpolicies web-allow",
+        "patch nodeportaccesspolicies/status web",
+    ]
+    drift = quiet.get("NodePortAccessPolicy", "web", namespace=namespace)["status"]["lastDrift"]
+    assert (drift["object"], drift["writer"], drift["effect"]) == ("NetworkPolicy/web-deny-all", "opener", "opened")
+
+
+def with_operator(
+    cluster: Cluster, log: Path, *, namespace: str, count: int, writes_expected: int = 0, since: int = 0
+) -> None:
+    """Runs an operator until the policies have their status and the writes expected have been sent, then ends it."""
+    operator = OperatorProcess(cluster.control_plane, log=log)
+    try:
+        operator.wait_until_ready()
+        wait_until_observed(cluster, namespace=namespace, count=count)
+        wait_for(
+            lambda: len(writes(cluster.control_plane, since=since)) >= writes_expected,
+            seconds=10,
+            what=f"{writes_expected} writes",
+        )
+        operator.stop()
+    finally:
+        operator.close()
+
+
+def test_many_policies_converge_in_four_writes_each_and_a_restart_writes_nothing(
+    quiet: Cluster, tmp_path: Path
+) -> None:
+    namespace = "many"
+    quiet.create_namespace(objects.namespace(name=namespace))
+    for number in range(POLICIES):
+        create_pair(quiet, namespace=namespace, name=f"web-{number}", **VARIANTS[number % len(VARIANTS)])
+    # A second claimant, a policy that only reports, and one whose Service does not exist.
+    quiet.create(objects.policy(namespace=namespace, name="zz-waiting", service="web-0", allowedCIDRs=[]))
+    quiet.create(objects.policy(namespace=namespace, name="zz-audit", service="web-1", mode="Audit", allowedCIDRs=[]))
+    quiet.create(objects.policy(namespace=namespace, name="zz-lost", service="nowhere", allowedCIDRs=[]))
+    mark = quiet.control_plane.audit_mark()
+    operator = OperatorProcess(quiet.control_plane, log=tmp_path / "first.log")
+    try:
+        operator.wait_until_ready()
+        wait_until_observed(quiet, namespace=namespace, count=POLICIES + 3)
+        operator.stop()
+    finally:
+        operator.close()
+    sent = writes(quiet.control_plane, since=mark, namespace=namespace)
+    assert len(sent) == len(set(sent)), "something was written twice"
+    assert len(sent) <= 4 * POLICIES + 2 + 1 + 1
+
+    before = world(quiet, namespace)
+    mark = quiet.control_plane.audit_mark()
+    restarted = OperatorProcess(quiet.control_plane, log=tmp_path / "second.log")
+    try:
+        restarted.wait_until_ready()
+        assert_quiet(quiet.control_plane, since=mark)
+        restarted.stop()
+    finally:
+        restarted.close()
+    assert writes(quiet.control_plane, since=mark) == []
+    assert world(quiet, namespace) == before
+
+
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"allowedCIDRs": []},
+    {"allowedCIDRs": [{"cidr": "203.0.113.0/24", "except": ["203.0.113.66/32"], "ports": ["http"]}]},
+    {"isolation": "Namespace"},
+    {"allowedPeers": [{"namespaceSelector": {"matchLabels": {}, "matchExpressions": []}}, {"podSelector": {}}]},
+    {"trafficPolicy": "Unmanaged"},
+    {"allowedCIDRs": [{"cidr": "10.2.3.4/32", "expiresAt": "2000-01-01T00:00:00Z"}]},
+    {"allowedCIDRs": [{"cidr": "10.0.0.0/8", "ports": ["no-such-port"]}]},
+)
+
+
+def assert_quiet(control_plane: ControlPlane, *, since: int) -> None:
+    """Waits until the operator has had the time to write, had it wanted to: its lists are in, and nothing comes."""
+    with pytest.raises(AssertionError):
+        wait_for(lambda: writes(control_plane, since=since), seconds=QUIET_SECONDS, what="a write that should not come")
+
+
+def world(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """Versions of everything that the operator may write."""
+    return {
+        f"{kind}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+        for kind in ("NetworkPolicy", "Service", "NodePortAccessPolicy")
+        for item in cluster.list(kind, namespace=namespace)
+    }
+
+
+def test_sigterm_in_the_middle_of_a_convergence_leaves_no_policy_half_done(quiet: Cluster, tmp_path: Path) -> None:
+    namespace, count = "in-the-middle", 60
+    quiet.create_namespace(objects.namespace(name=namespace))
+    for number in range(count):
+        create_pair(quiet, namespace=namespace, name=f"web-{number}")
+    operator = OperatorProcess(quiet.control_plane, log=tmp_path / "operator.log")
+    try:
+        wait_for(
+            lambda: len(quiet.list("NetworkPolicy", namespace=namespace)) >= 10, seconds=30, what="writes", every=0.01
+        )
+        operator.stop()
+    finally:
+        operator.close()
+    children = {item["metadata"]["name"] for item in quiet.list("NetworkPolicy", namespace=namespace)}
+    local = {
+        item["metadata"]["name"]
+        for item in quiet.list("Service", namespace=namespace)
+        if item["spec"]["externalTrafficPolicy"] == "Local"
+    }
+    allowed = {name.removesuffix("-allow") for name in children if name.endswith("-allow")}
+    denied = {name.removesuffix("-deny-all") for name in children if name.endswith("-deny-all")}
+    assert allowed == local == denied
+    assert 0 < len(allowed) < count, "the operator was not stopped in the middle"
