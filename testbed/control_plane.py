@@ -116,14 +116,18 @@ class ControlPlane:
         )
         self._wait("/readyz", API_SERVER, seconds=seconds)
 
-    def stop_api_server(self, *, kill: bool = False) -> None:
-        """End kube-apiserver in order, or with `kill` as a crash would: connections break without a word."""
-        self._alive.end(API_SERVER, kill=kill)
+    def stop_api_server(self, *, kill: bool = False) -> int:
+        """End kube-apiserver in order, or with `kill` as a crash would: connections break without a word.
+
+        Returns its exit code: 0, or 137 where it was killed.
+        """
+        return self._alive.end(API_SERVER, kill=kill)
 
     def start_controller_manager(self, *, seconds: float = _START_SECONDS) -> None:
-        """Start kube-controller-manager and wait until it does its work (the default ServiceAccount is there).
+        """Start kube-controller-manager; the first time, wait for proof of its work (the default ServiceAccount).
 
-        Never before the API server is ready: it ends when the RBAC roles are not there yet.
+        After a stop that proof is there from before: wait for what you need of it. Never before the API server is
+        ready: it ends when the RBAC roles are not there yet.
         """
         self._alive.run(
             CONTROLLER_MANAGER,
@@ -136,9 +140,9 @@ class ControlPlane:
         )
         self._wait("/api/v1/namespaces/default/serviceaccounts/default", CONTROLLER_MANAGER, seconds=seconds)
 
-    def stop_controller_manager(self, *, kill: bool = False) -> None:
+    def stop_controller_manager(self, *, kill: bool = False) -> int:
         """End kube-controller-manager: no EndpointSlices, no garbage collection, no new ServiceAccounts from now on."""
-        self._alive.end(CONTROLLER_MANAGER, kill=kill)
+        return self._alive.end(CONTROLLER_MANAGER, kill=kill)
 
     def pause(self, program: str = API_SERVER) -> None:
         """Stop a program without ending it (SIGSTOP): connections stand, and nothing is answered on them."""

@@ -140,11 +140,11 @@ class OperatorProcess:
         self.close()
 
     def pause(self) -> None:
-        """SIGSTOP: it is there, and does nothing."""
-        self._process.send(signal.SIGSTOP)
+        """It is there, and does nothing (SIGSTOP)."""
+        self._process.pause()
 
     def resume(self) -> None:
-        self._process.send(signal.SIGCONT)
+        self._process.resume()
 
     def close(self) -> None:
         """End it if it still runs, and give its ports back. Safe to repeat."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.failure import Failure
+from testbed.waiting import wait_for
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -86,6 +87,20 @@ class SupervisedProcess:
         with contextlib.suppress(BrokenPipeError, ValueError):  # ended; the pipe is closed on our side
             self._supervisor.stdin.write(bytes([number]))
 
+    def pause(self) -> None:
+        """SIGSTOP, and wait until every thread of the program has stopped: signals take their time to arrive."""
+        self.send(signal.SIGSTOP)
+        wait_for(
+            lambda: self.exit_code() is not None or _states(self.pid) <= set("TZX"),
+            seconds=10,
+            what=f"{self.name} to stop",
+            every=0.001,
+        )
+
+    def resume(self) -> None:
+        """SIGCONT; nothing happens if it is not paused."""
+        self.send(signal.SIGCONT)
+
     def wait(self, *, seconds: float) -> int | None:
         """Wait for its end at most so long; the exit code, or None if it still runs."""
         try:
@@ -119,6 +134,15 @@ def tail(log: Path, *, lines: int = 20) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _states(pid: int) -> set[str]:
+    """The states of a process's threads, by the letters of proc(5): T is stopped, Z and X are dead."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        return {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 from testbed.failure import Failure
 from testbed.processes import SupervisedProcess, tail
 
-# An orderly end takes up to 1.2 s; without etcd the API server would try for a minute.
-_GRACE_SECONDS = 3.0
+_ORDERLY_SECONDS = 20.0  # an orderly end takes up to 1.3 s; the rest is for machines under load
+_GRACE_SECONDS = 3.0  # when the owner is gone: without etcd, which ends as well, the API server would try for a minute
 
 
 class FolderInUse(Failure):
@@ -53,14 +53,15 @@ class RunningPrograms:
                 return name, code
         return None
 
-    def end(self, name: str, *, kill: bool) -> None:
-        """End a program in order, or at once. Safe to repeat."""
+    def end(self, name: str, *, kill: bool) -> int:
+        """End a program in order, or at once; its exit code, 128 + N where signal N ended it. Safe to repeat."""
         self.resume(name)
         process = self._processes[name]
         if kill:
-            process.kill()
-        else:
-            process.end()
+            return process.kill()
+        process.send(signal.SIGTERM)
+        process.wait(seconds=_ORDERLY_SECONDS)
+        return process.end()
 
     def end_all(self, order: Iterable[str]) -> None:
         """End at once what was started of these, and forget it."""
@@ -70,13 +71,13 @@ class RunningPrograms:
                 del self._processes[name]
 
     def pause(self, name: str) -> None:
-        """SIGSTOP: connections stand, and nothing is answered on them."""
+        """Stop a program without ending it: connections stand, and nothing is answered on them."""
         self._paused.add(name)
-        self._processes[name].send(signal.SIGSTOP)
+        self._processes[name].pause()
 
     def resume(self, name: str) -> None:
         self._paused.discard(name)
-        self._processes[name].send(signal.SIGCONT)
+        self._processes[name].resume()
 
     def ids(self) -> dict[str, int]:
         """The process ids of the programs that run, by their names."""

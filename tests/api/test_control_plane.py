@@ -162,9 +162,7 @@ def test_the_audit_log_tells_who_wrote_what_after_a_mark(
 def test_the_api_server_may_stop_and_come_back_with_everything_in_it(bare: ControlPlane) -> None:
     cluster = Cluster(bare)
     cluster.create_namespace(objects.namespace(name="kept"))
-    begin = time.monotonic()
-    bare.stop_api_server()
-    assert time.monotonic() - begin < 4, "an orderly end must not wait for the watches' time-out"
+    assert bare.stop_api_server() == 0, "it did not end in order, or waited for the watches' time-out"
 
     with pytest.raises(ApiUnavailable):
         bare.request("GET", "/readyz")
@@ -175,10 +173,11 @@ def test_the_api_server_may_stop_and_come_back_with_everything_in_it(bare: Contr
 
 def test_a_paused_api_server_does_not_answer_until_it_goes_on(bare: ControlPlane) -> None:
     bare.pause()
-    with pytest.raises(ApiUnavailable):
-        bare.request("GET", "/readyz", seconds=0.3)
-
-    bare.resume()
+    try:
+        with pytest.raises(ApiUnavailable):
+            bare.request("GET", "/readyz", seconds=0.3)
+    finally:
+        bare.resume()
 
     assert bare.request("GET", "/readyz")[0] == 200
 

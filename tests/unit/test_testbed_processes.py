@@ -89,10 +89,31 @@ def test_a_signal_to_a_program_that_has_ended_goes_nowhere(log: Path) -> None:
 
 
 def test_a_stopped_program_ends_like_any_other(sleeper: SupervisedProcess) -> None:
-    sleeper.send(signal.SIGSTOP)
-    wait_for(lambda: state_of(sleeper.pid) == "T", seconds=5, what="the program to stop")
+    sleeper.pause()
 
     assert sleeper.end() == 128 + signal.SIGTERM
+
+
+def test_a_paused_program_has_stopped_when_pause_returns(log: Path) -> None:
+    process = SupervisedProcess(command=["sh", "-c", "echo started; while :; do :; done"], log=log)
+    started_in(process)
+
+    for _ in range(20):
+        process.pause()
+        assert state_of(process.pid) == "T"
+        process.resume()
+
+    wait_for(lambda: state_of(process.pid) == "R", seconds=5, what="the program to go on")
+    process.kill()
+
+
+def test_a_pause_of_a_program_that_has_ended_returns(log: Path) -> None:
+    process = SupervisedProcess(command=["true"], log=log)
+    assert process.wait(seconds=5) == 0
+
+    process.pause()
+
+    process.end()
 
 
 def test_a_program_ends_with_its_supervisor(sleeper: SupervisedProcess) -> None:
