@@ -44,12 +44,11 @@ test: test-unit test-api ## everything: unit tests, then the tests on the real A
 
 .PHONY: test-unit
 test-unit: .venv/.dev ## unit tests only, on every core (ARGS="-k cidrs" runs some)
-	@$(BIN)/python -m pytest tests/unit -m "not slow" -n auto $(ARGS)
+	@$(BIN)/python -m pytest tests/unit -n auto $(ARGS)
 
 .PHONY: test-api
-test-api: .venv/.dev build-testbed ## slow unit tests, and those on a real API server
-	@$(BIN)/python -m pytest tests/unit -m slow $(ARGS)
-	@$(BIN)/python -m pytest tests/api $(ARGS)
+test-api: .venv/.dev build-testbed ## the tests on a real API server, and of what the image holds
+	@$(BIN)/python -m pytest tests/image tests/api -n auto --maxprocesses 4 $(ARGS)
 
 .PHONY: build-testbed
 build-testbed: .venv/.dev ## build the real API server, etcd and controller manager (once; about 20 minutes on 2 cores)
@@ -69,6 +68,10 @@ lint: .venv/.dev ## style, format, types, Dockerfile
 format: .venv/.dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+.PHONY: docs
+docs: .venv/.dev ## write docs/conditions.md anew from the code
+	@$(BIN)/python docs/generate.py
 
 .PHONY: lock
 lock: .venv-lock/.ready ## write requirements/*.lock anew from pyproject.toml (LOCK_FLAGS=--upgrade for the newest versions)

@@ -3,7 +3,7 @@
 #
 #   image/install.sh TARGET [PYTHON]
 #
-# The Dockerfile runs it, and so does tests/unit/test_packaging.py, where no container engine is needed.
+# The Dockerfile runs it, and so does tests/image, where no container engine is needed.
 set -eu
 
 target=${1:?usage: image/install.sh TARGET [PYTHON]}

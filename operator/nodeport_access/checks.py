@@ -127,15 +127,16 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
     if observed is None:
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is absent.")
     if case.policy.key.name not in observed.claims:
-        return fails(
-            kind,
-            Reason.NAME_CONFLICT,
-            f"NetworkPolicy {name!r} is not the operator's; rename it, or the policy whose child would bear that name.",
-        )
+        return fails(kind, Reason.NAME_CONFLICT, not_ours(name))
     if differences := network_policy_drift(body, observed):
         fields = ", ".join(difference.path for difference in differences)
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} differs from what is wanted in {fields}.")
     return holds(kind, Reason.APPLIED)
+
+
+def not_ours(name: str) -> str:
+    """The sentence about a stranger's NetworkPolicy that stands under the name of a child."""
+    return f"NetworkPolicy {name!r} is not the operator's; rename it, or the policy whose child would bear that name."
 
 
 def claimed(case: Case) -> str:

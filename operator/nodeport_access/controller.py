@@ -163,8 +163,10 @@ class Controller:
                 self._queue.forget(key)
                 if again is not None:
                     self._queue.add_after(key, again)
-            case Wait(reason, None):
+            case Wait(reason, None, at_latest):
                 delay = self._queue.retry(key)
+                if at_latest is not None:
+                    self._queue.add_after(key, at_latest)
                 self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
             case Wait(_, delay) if delay is not None:
                 self._queue.add_after(key, delay)

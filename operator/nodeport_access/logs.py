@@ -36,7 +36,9 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         added = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         tail = "".join(f" {name}={value}" for name, value in added.items() if value not in ("", [], None))
-        text = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{tail}"
+        # The API server lists conflicts in lines of their own.
+        said = " ".join(f"{record.getMessage()}{tail}".splitlines())
+        text = f"{_time(record)} {record.levelname:<7} {said}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 

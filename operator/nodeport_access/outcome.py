@@ -47,10 +47,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something is left to do: after ``delay`` seconds, or after the queue's backoff where that is None."""
+    """Something is left to do: after ``delay`` seconds, or after the queue's backoff where that is None, but then after
+    ``at_latest`` seconds where something else is due (an expiry)."""
 
     reason: str
     delay: float | None = None
+    at_latest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ serves the operator, ``mode: Audit`` and the offline commands. Not the business 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -32,6 +32,9 @@ from nodeport_access.snapshot import Role, Snapshot
 
 DELETED = "deleted"
 """The field that a drift names when the whole object is gone."""
+
+OPENING = frozenset({Effect.OPENED, Effect.DEPENDS})
+"""Effects of a change that may have let somebody in."""
 
 
 class Verb(StrEnum):
@@ -78,7 +81,7 @@ class Write:
     def opens(self) -> bool:
         """Whether the object as it stands, or its absence from the start, may admit somebody whom it should not."""
         first = self.verb is Verb.CREATE and not self.differences
-        return first or any(difference.effect in (Effect.OPENED, Effect.DEPENDS) for difference in self.differences)
+        return first or any(difference.effect in OPENING for difference in self.differences)
 
 
 def plan(snapshot: Snapshot) -> tuple[Write, ...]:
@@ -87,11 +90,29 @@ def plan(snapshot: Snapshot) -> tuple[Write, ...]:
     for policy in snapshot.policies:
         match snapshot.role(policy):
             case Role.HOLDER:
-                # sorted is stable: among what opened, and among the rest, the closing order stays.
-                writes += sorted(_holder_writes(snapshot, policy), key=lambda write: not write.opens)
+                # sorted is stable: among writes of one urgency the closing order stays.
+                writes += sorted(_holder_writes(snapshot, policy), key=_urgency)
             case Role.WAITING:
                 writes += _deny_write(snapshot, policy, holder=False)
-    return (*writes, *_leftovers(snapshot), *_release(snapshot))
+    if _stays_shut(snapshot, writes):
+        writes += _leftovers(snapshot)
+    return (*writes, *_release(snapshot))
+
+
+def _urgency(write: Write) -> int:
+    """What somebody else opened comes first; then what may let too many in for any other reason; then the rest."""
+    if write.drift is not None and write.drift.effect in OPENING:
+        return 0
+    return 1 if write.opens else 2
+
+
+def _stays_shut(snapshot: Snapshot, writes: Iterable[Write]) -> bool:
+    """Whether a child of the holder isolates the pods once these writes are carried out. Until one does (both of their
+    names are taken by strangers, the allowlist is too long), what another policy left is all that keeps them shut."""
+    if (holder := snapshot.holder) is None:
+        return True
+    standing = {name for name, child in snapshot.children.items() if holder.key.name in child.claims}
+    return not {holder.allow_name, holder.deny_name}.isdisjoint({*standing, *(write.name for write in writes)})
 
 
 def audit(snapshot: Snapshot, policy: Policy) -> tuple[Write, ...]:
@@ -151,12 +172,12 @@ def _write(
 
 
 def _deleted(snapshot: Snapshot, policy: Policy, name: str) -> Difference:
-    """A child that status says was there. One of the two still isolates the Service's pods while the other is gone."""
-    other = policy.allow_name if name == policy.deny_name else policy.deny_name
-    if other not in snapshot.children or (name == policy.deny_name and policy.isolation is Isolation.NAMESPACE):
-        effect = Effect.OPENED
-    else:
-        effect = Effect.NONE if name == policy.deny_name else Effect.CLOSED
+    """A child that status says was there. Any other of ours still isolates the Service's pods while it is gone."""
+    left = any(child.claims & snapshot.enforcing_names for child in snapshot.children.values())
+    is_deny = name == policy.deny_name
+    whole_namespace = is_deny and policy.isolation is Isolation.NAMESPACE and policy is snapshot.holder
+    kept = Effect.NONE if is_deny else Effect.CLOSED
+    effect = kept if left and not whole_namespace else Effect.OPENED
     return Difference(path=DELETED, want="present", have="absent", foreign=True, effect=effect)
 
 

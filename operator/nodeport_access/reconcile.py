@@ -13,7 +13,7 @@ from logging import Logger
 from typing import Protocol
 
 from nodeport_access.api import Body, Policy, PolicyKey, Reason, ServiceKey
-from nodeport_access.checks import Case
+from nodeport_access.checks import Case, not_ours
 from nodeport_access.contention import Contention
 from nodeport_access.kube import (
     NETWORK_POLICIES,
@@ -141,7 +141,8 @@ class Reconciler:
             if write.policy is not None:
                 # What follows in the closing order would cut allowed clients off without what was to come before it.
                 current.stopped.add(write.policy)
-            self._complain(key, write, failure)
+            if not (isinstance(error, Forbidden) and error.namespace_terminating):
+                self._complain(key, write, failure)
             return
         self._said.pop((key, write.object), None)
         self._note(key, write, current)
@@ -363,10 +364,7 @@ def _without_health_check(body: Body) -> Body | None:
 
 def _failure(write: Write, error: ApiError) -> Failure:
     if write.verb is Verb.CREATE and isinstance(error, Conflict):
-        return Failure(
-            reason=Reason.NAME_CONFLICT,
-            message=f"{write.object} is somebody else's; rename it, or the policy whose child would bear that name.",
-        )
+        return Failure(reason=Reason.NAME_CONFLICT, message=not_ours(write.name))
     return _refusal(error)
 
 
@@ -381,16 +379,16 @@ def _refusal(error: ApiError) -> Failure:
 
 
 def _outcome(after: Snapshot, current: _Pass) -> Outcome:
-    passing = [failure for failure in current.failures.values() if not failure.lasting]
-    if passing or current.retry:
-        return Wait(current.retry or passing[0].message)
     if any(failure.reason is Reason.APPLY_FORBIDDEN for failure in current.failures.values()):
         current.delays.append(FORBIDDEN_RETRY_SECONDS)
-    due = [*current.delays, *_expiries(after)]
+    due = min([*current.delays, *_expiries(after)], default=None)
+    passing = [failure for failure in current.failures.values() if not failure.lasting]
+    if passing or current.retry:
+        return Wait(current.retry or passing[0].message, at_latest=due)
     if current.failures:
         message = next(iter(current.failures.values())).message
-        return Wait(message, min(due)) if current.delays else Stalled(message)
-    return Done(min(due) if due else None)
+        return Wait(message, due) if due is not None else Stalled(message)
+    return Done(due)
 
 
 def _expiries(after: Snapshot) -> list[float]:

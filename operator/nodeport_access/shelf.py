@@ -62,14 +62,18 @@ class Shelf(Generic[T]):
         key = (namespace, name)
         found = self._objects.get(key)
         if found is not None and getattr(found, "uid", uid) == uid:
-            self._bury(key, self._versions[key])
+            # Its last event may still be on the way, with the very version that is known.
+            self._bury(key, self._versions[key] + 1)
 
-    def replace(self, bodies: Sequence[Body], resource_version: str, *, namespace: str | None = None) -> None:
+    def replace(
+        self, bodies: Sequence[Body], resource_version: str, *, namespace: str | None = None, restored: bool = False
+    ) -> None:
         """Takes a complete list of one namespace, or of all: what is not in it is gone.
 
-        A list older than one before comes from a restored etcd: then it is the truth, whatever the versions known."""
+        A list older than one before comes from a restored etcd, as does one of which the caller knows that it is
+        ``restored``: then it is the truth, whatever the versions known."""
         listed = int(resource_version)
-        if listed < self._listed.get(namespace, 0):
+        if restored or listed < self._listed.get(namespace, 0):
             self._versions = dict.fromkeys(self._versions, 0)
             self._graves.clear()
         self._listed[namespace] = listed
@@ -113,21 +117,29 @@ class Shelf(Generic[T]):
 
 
 class ScopedSink:
-    """A shelf as a watch of one namespace sees it: its lists speak of that namespace only."""
+    """A shelf as a watch of one namespace sees it: its lists speak of that namespace only.
+
+    A watch asks for a list when its stream has ended, so a list older than what the stream brought comes from an etcd
+    that was restored in between. Our own answers prove nothing: they may overtake a list that is under way."""
 
     def __init__(self, shelf: Shelf[Any], namespace: str | None) -> None:
         self._shelf, self._namespace = shelf, namespace
+        self._heard = 0
 
     def replace(self, objects: Sequence[Body], resource_version: str) -> None:
         """Takes a complete list of the namespace."""
-        self._shelf.replace(objects, resource_version, namespace=self._namespace)
+        restored = int(resource_version) < self._heard
+        self._heard = int(resource_version)
+        self._shelf.replace(objects, resource_version, namespace=self._namespace, restored=restored)
 
     def put(self, body: Body) -> None:
         """Takes an object as it is now."""
+        self._heard = max(self._heard, _version(body))
         self._shelf.put(body)
 
     def drop(self, body: Body) -> None:
         """Takes the last state of an object that was deleted."""
+        self._heard = max(self._heard, _version(body))
         self._shelf.drop(body)
 
 

@@ -30,7 +30,7 @@ class Snapshot:
     policies: every policy that names the Service, in the order of claims.
     children: by name, the NetworkPolicies that stand under a child's name of these policies, and those of ours that
         were made for this Service by a policy that no longer enforces.
-    others: NetworkPolicies, not among the children, that select at least one of the Service's pods.
+    others: NetworkPolicies that select at least one of the Service's pods, all but the children that are ours.
     sharing: the other exposed Services of the namespace that select at least one of these pods, with whether a policy
         keeps each Local.
     enforcing_names: the names of all enforcing policies of the namespace.

@@ -101,7 +101,11 @@ class Store:
             policies=policies,
             service=service,
             children=children,
-            others=tuple(other for other in self._selecting(key.namespace, labels) if other.name not in children),
+            others=tuple(
+                other
+                for other in self._selecting(key.namespace, labels)
+                if not (other.name in children and other.claims)
+            ),
             slices=tuple(
                 piece
                 for name in sorted(self._slices_of.get(key, ()))

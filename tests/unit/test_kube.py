@@ -24,6 +24,7 @@ from kubernetes.aio.config import incluster_config
 from nodeport_access.kube import (
     NETWORK_POLICIES,
     NODES,
+    PODS,
     POLICIES,
     SERVICES,
     ApiError,
@@ -105,7 +106,8 @@ async def test_of_several_files_the_first_decides_and_missing_and_empty_ones_are
     far = {"name": "far", "cluster": {"server": "http://far.test"}}
     first = kubeconfig(tmp_path, name="first", context=None)
     second = kubeconfig(tmp_path, name="second")
-    third = kubeconfig(tmp_path, name="third", context="there", contexts=[there], clusters=[far])
+    here = {"name": "here", "context": {"cluster": "far", "user": "nobody"}}
+    third = kubeconfig(tmp_path, name="third", context="there", contexts=[there, here], clusters=[far])
     environ = {"KUBECONFIG": os.pathsep.join(map(str, [tmp_path / "missing", empty, "", first, second, third]))}
     assert (await load(environ=environ)).host == "http://first.test"
     assert (await load(environ=environ, context="there")).host == "http://far.test"
@@ -428,6 +430,24 @@ async def test_an_api_server_that_is_not_there_is_unreachable_and_counted_as_no_
     assert seen == [("list", "networkpolicies", 0), ("watch", "services", 0)]
 
 
+async def test_every_answer_is_counted_by_its_code() -> None:
+    now = iter(range(100))
+    answers = [web.json_response({}), status(401), status(404)]
+
+    async def handler(_: web.Request) -> web.Response:
+        return answers.pop(0)
+
+    seen: list[tuple[str, str, int, float]] = []
+    async with (
+        serving(handler) as url,
+        connected(url, observer=lambda *it: seen.append(it), time=lambda: float(next(now))) as client,
+    ):
+        await client.get(SERVICES, namespace="web", name="shop")
+        with pytest.raises(NotFound):
+            await client.get(PODS, namespace="web", name="shop")
+    assert seen == [("get", "services", 200, 1), ("get", "pods", 401, 1), ("get", "pods", 404, 1)]
+
+
 async def test_a_connection_that_drops_in_the_answer_is_unreachable() -> None:
     async with serving(cut) as url, connected(url) as client:
         with pytest.raises(Unreachable, match="cannot be reached"):
@@ -717,6 +737,27 @@ async def test_credentials_are_read_again_once_though_twenty_requests_are_refuse
             assert {listing.resource_version for listing in listings} == {"5"}
             assert client.configuration is not before
             await client.get(SERVICES, namespace="web", name="shop")
+    assert loader.loads == 1
+
+
+async def test_a_refusal_that_comes_late_uses_what_was_read_meanwhile() -> None:
+    late, now = asyncio.Event(), [0.0]
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path.endswith("/late"):
+            await late.wait()
+        if request.headers["Authorization"] != "Bearer new":
+            return status(401)
+        return web.json_response({})
+
+    async with serving(handler) as url:
+        loader = Loader(url, "new", "not to be read")
+        async with connected(url, load=loader, time=lambda: now[0]) as client:
+            waiting = asyncio.create_task(client.get(SERVICES, namespace="web", name="late"))
+            await client.get(SERVICES, namespace="web", name="early")
+            now[0] += 10 * wire.RENEWAL_PAUSE_SECONDS
+            late.set()
+            assert await waiting == {}
     assert loader.loads == 1
 
 

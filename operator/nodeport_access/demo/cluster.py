@@ -11,81 +11,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 
 from nodeport_access.api import FIELD_MANAGER, Body
 from nodeport_access.conditions import timestamp
-from nodeport_access.demo import kinds
-from nodeport_access.demo.fields import Fields, Path, assemble, dotted, fields_v1, leaves, merge_patch
-from nodeport_access.kube import POLICIES, SERVICES, Applied, Cause, Conflict, Invalid, NotFound, Resource
+from nodeport_access.demo import kinds, refusals
+from nodeport_access.demo.fields import Fields, Owner, Path, assemble, dotted, leaves, merge_patch
+from nodeport_access.demo.records import Record
+from nodeport_access.kube import POLICIES, SERVICES, Applied, Resource
 
 FIRST_NODE_PORT = 30000
 
 
 class NotModelled(Exception):  # noqa: N818 - no error of the caller's: the answer would be a guess
     """The request is one that this cluster does not know the real answer to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """One entry of managedFields. ``operation`` is Apply or Update."""
-
-    manager: str
-    operation: str
-    subresource: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Record:
-    """One object: its leaves, who owns which of them and since when, and what the API server adds."""
-
-    resource: Resource
-    namespace: str
-    name: str
-    uid: str
-    created: str
-    version: int = 0
-    generation: int = 1
-    fields: Fields = field(default_factory=dict)
-    owned: dict[Owner, frozenset[Path]] = field(default_factory=dict)
-    times: dict[Owner, str] = field(default_factory=dict)
-
-    def others(self, path: Path, owner: Owner) -> list[Owner]:
-        return [other for other, paths in self.owned.items() if other != owner and path in paths]
-
-    def own(self, owner: Owner, paths: frozenset[Path]) -> None:
-        """Sets what an owner has; an owner of nothing has no entry."""
-        if paths:
-            self.owned[owner] = paths
-        else:
-            self.owned.pop(owner, None)
-
-    def body(self) -> Body:
-        body = copy.deepcopy(assemble(kinds.returned(self.resource, self.fields)))
-        metadata = {
-            "name": self.name,
-            **({"namespace": self.namespace} if self.namespace else {}),
-            "uid": self.uid,
-            "resourceVersion": str(self.version),
-            "creationTimestamp": self.created,
-            **({"generation": self.generation} if self.resource in kinds.WITH_GENERATION else {}),
-            **body.pop("metadata", {}),
-            "managedFields": [self._entry(owner) for owner in self.owned],
-        }
-        return {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": metadata, **body}
-
-    def _entry(self, owner: Owner) -> Body:
-        return {
-            "manager": owner.manager,
-            "operation": owner.operation,
-            "apiVersion": self.resource.api_version,
-            "time": self.times[owner],
-            "fieldsType": "FieldsV1",
-            "fieldsV1": fields_v1(self.owned[owner]),
-            **({"subresource": owner.subresource} if owner.subresource else {}),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +56,7 @@ class Cluster:
         self.sent: list[Sent] = []
         self._clock = clock
         self._on_change = on_change
-        self._records: dict[Key, _Record] = {}
+        self._records: dict[Key, Record] = {}
         self._versions = count(1)
         self._uids = count(1)
         self._ports = count(FIRST_NODE_PORT)
@@ -141,7 +82,7 @@ class Cluster:
         record = self._find(resource, namespace or "", name)
         if body["metadata"].get("resourceVersion", str(record.version)) != str(record.version):
             text = "the object has been modified; please apply your changes to the latest version and try again"
-            raise _conflict(resource, name, text)
+            raise refusals.conflict(resource, name, text)
         wanted = {path: value for path, value in leaves(body).items() if path[0] == "status"}
         self._merge(record, wanted, Owner(FIELD_MANAGER, "Apply", "status"), force=True)
         self._note("updated", resource, namespace, name, body, subresource="status")
@@ -154,10 +95,10 @@ class Cluster:
         record = self._records.get((resource, namespace or "", name))
         if record is None:
             return False
-        for what, wanted, have in (("UID", uid, record.uid), ("ResourceVersion", resource_version, record.version)):
-            if wanted != str(have):
-                text = f"the {what} in the precondition ({wanted}) does not match the {what} in record ({have})"
-                raise _conflict(resource, name, text)
+        guards = (("UID", uid, record.uid), ("ResourceVersion", resource_version, str(record.version)))
+        for what, wanted, have in guards:
+            if wanted != have:
+                raise refusals.precondition(resource, name, what=what, wanted=wanted, have=have)
         self._remove(record)
         self._note("deleted", resource, namespace, name, {})
         return True
@@ -170,8 +111,7 @@ class Cluster:
         metadata = body["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         if (resource, namespace, name) in self._records:
-            text = f'{resource} "{name}" already exists'
-            raise Conflict(status=409, reason="AlreadyExists", message=text)
+            raise refusals.already_exists(resource, name)
         record = self._new(resource, namespace, name)
         self._update(record, leaves(body), Owner(manager, "Update"))
         self._records[resource, namespace, name] = record
@@ -208,29 +148,29 @@ class Cluster:
 
     # --- how it comes about ---
 
-    def _find(self, resource: Resource, namespace: str, name: str) -> _Record:
+    def _find(self, resource: Resource, namespace: str, name: str) -> Record:
         record = self._records.get((resource, namespace, name))
         if record is None:
-            raise NotFound(status=404, reason="NotFound", message=f'{resource} "{name}" not found')
+            raise refusals.not_found(resource, name)
         return record
 
-    def _new(self, resource: Resource, namespace: str, name: str) -> _Record:
+    def _new(self, resource: Resource, namespace: str, name: str) -> Record:
         uid = f"00000000-0000-4000-8000-{next(self._uids):012}"
         created = timestamp(self._clock())
-        return _Record(resource=resource, namespace=namespace, name=name, uid=uid, created=created)
+        return Record(resource=resource, namespace=namespace, name=name, uid=uid, created=created)
 
-    def _guard(self, resource: Resource, name: str, record: _Record | None, metadata: Body) -> None:
+    def _guard(self, resource: Resource, name: str, record: Record | None, metadata: Body) -> None:
         """What an apply says of the object that it means. A uid never lets it create one."""
         uid = metadata.get("uid")
         if "resourceVersion" in metadata:
             raise NotModelled("an apply that is guarded by resourceVersion, other than of a status")
         if uid and record is None:
             text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            raise _conflict(resource, name, text)
+            raise refusals.conflict(resource, name, text)
         if uid and record is not None and uid != record.uid:
-            raise kinds.invalid(resource, name, ("metadata", "uid"), f'Invalid value: "{uid}": field is immutable')
+            raise refusals.invalid(resource, name, ("metadata", "uid"), f'Invalid value: "{uid}": field is immutable')
 
-    def _merge(self, record: _Record, wanted: Fields, owner: Owner, *, force: bool) -> None:
+    def _merge(self, record: Record, wanted: Fields, owner: Owner, *, force: bool) -> None:
         """Server-side apply: takes what it sets, lets go of what it set before and sets no more."""
         resource, name = record.resource, record.name
         values = copy.deepcopy(kinds.stored(resource, wanted))
@@ -240,7 +180,7 @@ class Cluster:
             if record.fields.get(path, value) != value and (others := record.others(path, owner))
         }
         if contested and not force:
-            raise _contested(record.resource, contested)
+            raise refusals.contested(resource, contested)
         before = record.owned.get(owner, frozenset())
         dropped = {path for path in before - values.keys() if not record.others(path, owner)}
         merged = {path: value for path, value in record.fields.items() if path not in dropped} | values
@@ -250,21 +190,21 @@ class Cluster:
         } | {owner: frozenset(values)}
         self._commit(record, merged, owned, owner, rewritten=kinds.is_rewritten(resource, wanted))
 
-    def _update(self, record: _Record, wanted: Fields, owner: Owner) -> None:
+    def _update(self, record: Record, wanted: Fields, owner: Owner) -> None:
         """Any other write: takes what it changes, defaults included; an empty value is nobody's."""
-        values = self._settled(record.resource, kinds.stored(record.resource, wanted))
+        values = self._settled(record, kinds.stored(record.resource, wanted))
         changed = {path for path, value in values.items() if record.fields.get(path) != value}
         taken = frozenset(path for path in changed if values[path] not in ([], {}))
         owned = {other: paths - changed for other, paths in record.owned.items()}
         owned[owner] = owned.get(owner, frozenset()) | taken
         self._commit(record, values, owned, owner, rewritten=False)
 
-    def _settled(self, resource: Resource, fields: Fields) -> Fields:
-        return kinds.settle(resource, fields, free_port=self._free_port)
+    def _settled(self, record: Record, fields: Fields) -> Fields:
+        return kinds.settle(record.resource, fields, before=record.fields, free_port=self._free_port)
 
     def _commit(
         self,
-        record: _Record,
+        record: Record,
         fields: Fields,
         owned: dict[Owner, frozenset[Path]],
         writer: Owner,
@@ -272,7 +212,7 @@ class Cluster:
         rewritten: bool,
     ) -> None:
         """Stores what came of a write, and tells of it; a write that changes nothing leaves the version alone."""
-        fields = self._settled(record.resource, fields)
+        fields = self._settled(record, fields)
         owned = {owner: paths & fields.keys() for owner, paths in owned.items() if paths & fields.keys()}
         new, spec = record.version == 0, _spec(record.fields)
         if not new and not rewritten and fields == record.fields and owned == record.owned:
@@ -286,7 +226,7 @@ class Cluster:
         record.version = next(self._versions)
         self._on_change(record.resource, record.body(), False)
 
-    def _remove(self, record: _Record) -> None:
+    def _remove(self, record: Record) -> None:
         del self._records[record.resource, record.namespace, record.name]
         record.version = next(self._versions)
         self._on_change(record.resource, record.body(), True)
@@ -344,27 +284,3 @@ def _applicable(resource: Resource, body: Body) -> Fields:
 def _spec(fields: Fields) -> Fields:
     """What generation counts; as stored, without the empty lists that are not."""
     return {path: value for path, value in fields.items() if path[0] == "spec" and value != []}
-
-
-def _conflict(resource: Resource, name: str, text: str) -> Conflict:
-    message = f'Operation cannot be fulfilled on {resource} "{name}": {text}'
-    return Conflict(status=409, reason="Conflict", message=message)
-
-
-def _contested(resource: Resource, contested: dict[Path, list[Owner]]) -> Conflict:
-    """A conflict that names every field and the manager that has it."""
-    causes = tuple(
-        Cause(
-            reason="FieldManagerConflict",
-            field=dotted(path),
-            message=f'conflict with "{owner.manager}" using {resource.api_version}',
-        )
-        for path, owners in contested.items()
-        for owner in owners
-    )
-    listed = ", ".join(f"{cause.message}: {cause.field}" for cause in causes)
-    number = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
-    return Conflict(status=409, reason="Conflict", message=f"Apply failed with {number}: {listed}", causes=causes)
-
-
-__all__ = ["Cluster", "Invalid", "NotModelled", "Owner", "Sent"]

@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nodeport_access.api import Body
 
 Path = tuple[str, ...]
 Fields = dict[Path, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One entry of managedFields. ``operation`` is Apply or Update."""
+
+    manager: str
+    operation: str
+    subresource: str = ""
+
+    @property
+    def updates(self) -> bool:
+        """Whether it wrote by other means than server-side apply."""
+        return self.operation == "Update"
+
 
 KEYED: Mapping[Path, str] = {("metadata", "ownerReferences"): "uid", ("status", "conditions"): "type"}
 """Lists whose items are owned one by one, and the field that tells them apart. All other lists are owned whole."""

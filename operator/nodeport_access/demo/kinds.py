@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nodeport_access.api import Body
+from nodeport_access.demo import refusals
 from nodeport_access.demo.fields import Fields, Path
-from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES, Cause, Invalid, Resource
+from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES, Resource
 
 TYPE: Path = ("spec", "type")
 TRAFFIC: Path = ("spec", "externalTrafficPolicy")
@@ -70,24 +71,27 @@ def returned(resource: Resource, fields: Fields) -> Fields:
     return {path: value for path, value in fields.items() if path not in (INGRESS, EGRESS) or value}
 
 
-def settle(resource: Resource, fields: Fields, *, free_port: Callable[[], int]) -> Fields:
-    """The fields with defaults filled in, and without those that their kind or type does not have."""
+def settle(resource: Resource, fields: Fields, *, before: Fields, free_port: Callable[[], int]) -> Fields:
+    """The fields with defaults filled in, and without those that their kind or type does not have. What was allocated
+    ``before`` stays allocated."""
     if resource == NETWORK_POLICIES:
         kinds = ["Ingress", "Egress"] if fields.get(EGRESS) else ["Ingress"]
         return {("spec", "podSelector"): {}, POLICY_TYPES: kinds, **fields}
     if resource == SERVICES:
-        return _settled_service({TYPE: "ClusterIP", **fields}, free_port)
+        return _settled_service({TYPE: "ClusterIP", **fields}, before, free_port)
     return dict(fields)
 
 
-def _settled_service(fields: Fields, free_port: Callable[[], int]) -> Fields:
+def _settled_service(fields: Fields, before: Fields, free_port: Callable[[], int]) -> Fields:
     if not exposed(fields):
         return {path: value for path, value in fields.items() if path not in (TRAFFIC, HEALTH)}
     fields.setdefault(TRAFFIC, "Cluster")
-    fields[PORTS] = [port if port.get("nodePort") else {**port, "nodePort": free_port()} for port in fields.get(PORTS, [])]
+    fields[PORTS] = [
+        port if port.get("nodePort") else {**port, "nodePort": free_port()} for port in fields.get(PORTS, [])
+    ]
     if fields[TYPE] == "LoadBalancer" and fields[TRAFFIC] == "Local":
         if HEALTH not in fields:
-            fields[HEALTH] = free_port()
+            fields[HEALTH] = before.get(HEALTH) or free_port()
     else:
         fields.pop(HEALTH, None)
     return fields
@@ -96,19 +100,19 @@ def _settled_service(fields: Fields, free_port: Callable[[], int]) -> Fields:
 def check(resource: Resource, *, name: str, before: Fields, wanted: Fields, merged: Fields) -> None:
     """Raises Invalid (422) for an apply that the API server refuses."""
     if len([owner for owner in _owners(merged) if owner.get("controller")]) > 1:
-        raise invalid(resource, name, OWNERS, "Only one reference can have Controller set to true")
+        raise refusals.invalid(resource, name, OWNERS, "Only one reference can have Controller set to true")
     if resource != SERVICES:
         return
     if wanted.get(TRAFFIC) == "Local" and not exposed(merged):
-        raise invalid(
+        raise refusals.invalid(
             resource, name, TRAFFIC, 'Invalid value: "Local": may only be set for externally-accessible services'
         )
     if HEALTH in wanted:
         if merged.get(TYPE) != "LoadBalancer" or merged.get(TRAFFIC) != "Local":
             text = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
-            raise invalid(resource, name, HEALTH, f"Invalid value: {wanted[HEALTH]}: {text}")
+            raise refusals.invalid(resource, name, HEALTH, f"Invalid value: {wanted[HEALTH]}: {text}")
         if before.get(HEALTH, wanted[HEALTH]) != wanted[HEALTH]:
-            raise invalid(resource, name, HEALTH, "Forbidden: field is immutable")
+            raise refusals.invalid(resource, name, HEALTH, "Forbidden: field is immutable")
 
 
 def _owners(fields: Fields) -> Iterable[dict[str, Any]]:
@@ -118,15 +122,3 @@ def _owners(fields: Fields) -> Iterable[dict[str, Any]]:
 def owner_uids(fields: Fields) -> frozenset[str]:
     """The uids of the objects that own this one."""
     return frozenset(owner["uid"] for owner in _owners(fields))
-
-
-def invalid(resource: Resource, name: str, path: Path, detail: str) -> Invalid:
-    """A refusal of one field, as the API server words it."""
-    field = ".".join(path)
-    full = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    return Invalid(
-        status=422,
-        reason="Invalid",
-        message=f'{full} "{name}" is invalid: {field}: {detail}',
-        causes=(Cause(reason="FieldValueInvalid", field=field, message=detail),),
-    )

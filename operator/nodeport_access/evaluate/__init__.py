@@ -8,7 +8,7 @@ depends. Not its business: where the objects come from, sets of addresses, or pr
 from __future__ import annotations
 
 from nodeport_access.cidrs import Address
-from nodeport_access.evaluate.admission import rulings
+from nodeport_access.evaluate.admission import is_peer, rulings
 from nodeport_access.evaluate.question import (
     Answer,
     ByClusterAddress,
@@ -22,7 +22,18 @@ from nodeport_access.evaluate.question import (
 from nodeport_access.evaluate.routes import Settled, Way, ways
 from nodeport_access.observed import ServicePort
 
-__all__ = ["Answer", "ByClusterAddress", "ByNodePort", "Caller", "Client", "Entry", "Scene", "Verdict", "evaluate"]
+__all__ = [
+    "Answer",
+    "ByClusterAddress",
+    "ByNodePort",
+    "Caller",
+    "Client",
+    "Entry",
+    "Scene",
+    "Verdict",
+    "evaluate",
+    "is_peer",
+]
 
 
 def evaluate(scene: Scene, *, client: Client, port: ServicePort, entry: Entry) -> Verdict:

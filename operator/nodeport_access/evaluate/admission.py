@@ -106,14 +106,14 @@ def _admission(rule: Body, targets: Iterable[TargetPort], *, names_may_match: bo
 def _says(rule: Body, client: Client, namespace: str, admitted: Admission) -> Answer:
     """ipBlock peers "should be cluster-external IPs, since Pod IPs are ephemeral and unpredictable" (concept page): for
     a pod's address, the CNI decides. A rule without ``from`` is no ipBlock, and admits pods too."""
-    if client.pod is not None and any(_is_peer(json.loads(peer), client.pod, namespace) for peer in admitted.peers):
+    if client.pod is not None and any(is_peer(json.loads(peer), client.pod, namespace) for peer in admitted.peers):
         return Answer.THROUGH
     if client.address not in admitted.addresses:
         return Answer.REFUSED
     return Answer.DEPENDS if client.pod is not None and rule.get("from") else Answer.THROUGH
 
 
-def _is_peer(peer: Mapping[str, Any], caller: Caller, namespace: str) -> bool:
+def is_peer(peer: Mapping[str, Any], caller: Caller, namespace: str) -> bool:
     """ "If namespaceSelector is also set, then the NetworkPolicyPeer as a whole selects the pods matching podSelector
     in the Namespaces selected by NamespaceSelector. Otherwise it selects the pods matching podSelector in the policy's
     own namespace." (NetworkPolicyPeer, podSelector)"""

@@ -68,7 +68,7 @@ def _by_cluster_address(scene: Scene, client: Client, port: ServicePort) -> Iter
             text = "How a pod's connection to itself through its own Service looks to NetworkPolicy depends on the CNI."
             yield Settled(answer=Answer.DEPENDS, steps=(text,))
         else:
-            step = f"The cluster address of Service {scene.service.key} leads to {_at(endpoint)}; the source is kept."
+            step = f"The cluster address leads to {_at(endpoint)} and keeps the source."
             yield Route(endpoint=endpoint, judged=client, seen=client.address, steps=(step,))
 
 
@@ -100,7 +100,7 @@ def _under_cluster(client: Client, endpoint: Endpoint, entered: Node) -> Iterato
     externalTrafficPolicy); "if we are using non-local endpoints we need to masquerade" (kube-proxy), which it does
     for the local ones too. Masquerading is the last that a node does to a packet it forwards: where the pod is on the
     entered node itself, the verdict comes before it and still sees the client's address."""
-    family, step = _family(client.address), f"Under Cluster node {entered.name} sends it to {_at(endpoint)}"
+    family, step = _family(client.address), f"Under Cluster, {entered.name} sends it to {_at(endpoint)}"
     if endpoint.node == entered.name:
         for address in _addresses(entered.addresses - entered.tunnels, family):
             text = f"{step}; NetworkPolicy decides before the source becomes {address}, the node's own address."
@@ -119,9 +119,11 @@ def _under_local(scene: Scene, client: Client, port: ServicePort, entered: Node)
     externalTrafficPolicy)"""
     local = _backends(scene, port, client.address, node=entered.name)
     if not local:
-        yield _refused(f"Under Local node {entered.name}, which has no ready pod of the Service, drops it: a time-out.")
+        yield _refused(
+            f"Under Local, {entered.name} drops it, because no ready pod of the Service is there: a time-out."
+        )
     for endpoint in local:
-        step = f"Under Local node {entered.name} sends it to {_at(endpoint)}; the source is kept."
+        step = f"Under Local, {entered.name} sends it to {_at(endpoint)} and keeps the source."
         yield Route(endpoint=endpoint, judged=client, seen=client.address, steps=(step,))
 
 
@@ -158,4 +160,4 @@ def _addresses(known: AddressSet, family: Family) -> tuple[Address, ...]:
 
 
 def _at(endpoint: Endpoint) -> str:
-    return f"pod {endpoint.addresses.networks()[0].network_address} on node {endpoint.node or 'unknown'}"
+    return f"the pod {endpoint.addresses.networks()[0].network_address} on {endpoint.node or 'an unknown node'}"

@@ -1,0 +1,324 @@
+"""What somebody else does to the objects that the operator keeps: it is undone, counted in /metrics, and told in
+`status.lastDrift` with its writer and what it did to access.
+
+Not the business of this module: the order of repairs, and objects that were never the operator's
+(`test_name_conflicts`).
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any
+
+import pytest
+
+from testbed.cluster import Cluster
+from testbed.operator_process import USER, OperatorProcess
+from tests.api.access import LABEL, Json, Site, assert_no_rule_admits_everyone, drifts, until
+
+TRAFFIC_POLICY = "spec.externalTrafficPolicy"
+
+
+@pytest.fixture
+def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
+    assert shared_operator.exit_code is None
+    return Site(cluster, namespace)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def never_everyone(cluster: Cluster) -> Iterator[None]:
+    begin = cluster.control_plane.audit_mark()
+    yield
+    assert_no_rule_admits_everyone(cluster, since=begin)
+
+
+def await_told(site: Site, name: str, **expected: str) -> None:
+    """Wait until `lastDrift` of a policy says this, and with a time."""
+
+    def told() -> bool:
+        drift = dict(site.status(name).get("lastDrift", {}))
+        assert drift.pop("time", "").endswith("Z"), "nothing is told"
+        assert drift == {"writer": "", **expected}
+        return True
+
+    until(told, f"{expected} in lastDrift of {name}")
+
+
+# --- children --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What somebody does to a child (`change` None deletes it), and what is to be told of it. The writer is empty where
+    the API does not tell: nobody holds a field that is gone."""
+
+    child: str
+    change: Mapping[str, Any] | None
+    field: str
+    effect: str
+    writer: str = "kubectl-edit"
+    policy: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+
+ELSEWHERE = {"matchLabels": {"app": "elsewhere"}}
+ROWS = {
+    "an allowlist deleted": Row(child="allow", change=None, field="deleted", writer="", effect="closed"),
+    "a deny-all deleted beside its allowlist": Row(
+        child="deny-all", change=None, field="deleted", writer="", effect="none"
+    ),
+    "a deny-all of the namespace deleted": Row(
+        child="deny-all", change=None, field="deleted", writer="", effect="opened", policy={"isolation": "Namespace"}
+    ),
+    "an allowlist opened to everyone": Row(
+        child="allow", change={"spec": {"ingress": [{}]}}, field="spec.ingress", effect="opened"
+    ),
+    "an allowlist opened on one more port": Row(
+        child="allow",
+        change={"spec": {"ingress": [{"from": [{"ipBlock": {"cidr": "10.2.3.4/32"}}], "ports": [{"port": 22}]}]}},
+        field="spec.ingress",
+        effect="opened",
+    ),
+    "an allowlist emptied": Row(
+        child="allow", change={"spec": {"ingress": None}}, field="spec.ingress", effect="closed", writer=""
+    ),
+    "an allowlist cut down to one network": Row(
+        child="allow",
+        change={
+            "spec": {
+                "ingress": [
+                    {"from": [{"ipBlock": {"cidr": "10.2.3.4/32"}}], "ports": [{"port": 8080, "protocol": "TCP"}]}
+                ]
+            }
+        },
+        field="spec.ingress",
+        effect="closed",
+    ),
+    "an allowlist that selects other pods": Row(
+        child="allow", change={"spec": {"podSelector": ELSEWHERE}}, field="spec.podSelector", effect="opened"
+    ),
+    "an allowlist for the way out only": Row(
+        child="allow", change={"spec": {"policyTypes": ["Egress"]}}, field="spec.policyTypes", effect="opened"
+    ),
+    "an allowlist that shuts the way out": Row(
+        child="allow",
+        change={"spec": {"policyTypes": ["Ingress", "Egress"]}},
+        field="spec.policyTypes",
+        effect="closed",
+    ),
+    "a deny-all that admits": Row(
+        child="deny-all",
+        change={"spec": {"ingress": [{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]}},
+        field="spec.ingress",
+        effect="opened",
+    ),
+    "a deny-all that selects other pods": Row(
+        child="deny-all", change={"spec": {"podSelector": ELSEWHERE}}, field="spec.podSelector", effect="opened"
+    ),
+    "a way out in a deny-all": Row(
+        child="deny-all", change={"spec": {"egress": [{"to": []}]}}, field="spec.egress", effect="none"
+    ),
+    "labels stripped": Row(
+        child="allow", change={"metadata": {"labels": None}}, field="metadata.labels", effect="none", writer=""
+    ),
+    "our label changed": Row(
+        child="deny-all", change={"metadata": {"labels": {LABEL: "web"}}}, field="metadata.labels", effect="none"
+    ),
+    "the owner removed": Row(
+        child="deny-all",
+        change={"metadata": {"ownerReferences": None}},
+        field="metadata.ownerReferences",
+        effect="none",
+        writer="",
+    ),
+}
+
+
+def essence(child: Json) -> Json:
+    """What of a child the operator keeps."""
+    return {
+        "spec": child["spec"],
+        "labels": child["metadata"].get("labels"),
+        "owners": child["metadata"].get("ownerReferences"),
+    }
+
+
+def test_whatever_is_done_to_a_child_is_undone_counted_and_told(site: Site, shared_operator: OperatorProcess) -> None:
+    rows = {f"p{number}": row for number, row in enumerate(ROWS.values())}
+    for name, row in rows.items():
+        site.create_service(name, selector={"app": name})
+        site.create_policy(name, service=name, **row.policy)
+    for name in rows:
+        site.await_ready(name)
+    before = {name: essence(child) for name, child in site.network_policies().items()}
+    kinds = collections.Counter((row.field, row.effect) for row in rows.values())
+    counted = {kind: drifts(shared_operator, "NetworkPolicy", *kind) for kind in kinds}
+
+    for name, row in rows.items():
+        child = f"{name}-{row.child}"
+        if row.change is None:
+            site.delete("NetworkPolicy", child)
+        else:
+            site.edit("NetworkPolicy", child, **row.change)
+
+    def undone() -> bool:
+        found = {name: essence(child) for name, child in site.network_policies().items()}
+        differing = [name for name in before if found.get(name) != before[name]]
+        assert not differing, {name: found.get(name) for name in differing}
+        return True
+
+    until(undone, "every child as it was")
+    for name, row in rows.items():
+        await_told(
+            site,
+            name,
+            object=f"NetworkPolicy/{name}-{row.child}",
+            field=row.field,
+            effect=row.effect,
+            writer=row.writer,
+        )
+        site.await_ready(name)
+    assert {kind: drifts(shared_operator, "NetworkPolicy", *kind) - counted[kind] for kind in kinds} == kinds
+
+
+def test_both_children_deleted_at_once_come_back(site: Site) -> None:
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+    before = {name: essence(child) for name, child in site.network_policies().items()}
+
+    site.kubectl("delete", "networkpolicy", "--all", "--wait=false")
+
+    def back() -> bool:
+        assert {name: essence(child) for name, child in site.network_policies().items()} == before
+        return True
+
+    until(back, "both children")
+    until(lambda: site.status().get("lastDrift", {}).get("field") == "deleted", "the deletion in status")
+    site.await_ready()
+
+
+def test_what_others_add_to_a_child_is_theirs(site: Site) -> None:
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+    begin = site.cluster.control_plane.audit_mark()
+
+    site.edit("NetworkPolicy", "web-allow", metadata={"labels": {"team": "edge"}, "annotations": {"note": "ours"}})
+    site.edit("Service", metadata={"labels": {"team": "edge"}, "annotations": {"note": "ours"}})
+    time.sleep(0.5)
+
+    events = site.cluster.control_plane.audit_events(since=begin, user=USER)
+    assert not [
+        event
+        for event in events
+        if event["verb"] in ("create", "patch", "delete") and event["objectRef"].get("namespace") == site.namespace
+    ]
+    assert site.network_policies()["web-allow"]["metadata"]["labels"]["team"] == "edge"
+
+
+# --- the Service -----------------------------------------------------------------------------------------------------
+
+
+def service_body(site: Site, **metadata: Any) -> Json:
+    """The Service as a user keeps it in a file, with an explicit Cluster."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": site.namespace, "name": "web", **metadata},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
+            "externalTrafficPolicy": "Cluster",
+        },
+    }
+
+
+def by_patch(site: Site) -> str:
+    site.kubectl("patch", "service", "web", "-p", '{"spec": {"externalTrafficPolicy": "Cluster"}}')
+    return "kubectl-patch"
+
+
+def by_client_side_apply(site: Site) -> str:
+    site.kubectl("apply", "-f", "-", stdin=service_body(site))
+    return "kubectl-client-side-apply"
+
+
+def by_server_side_apply(site: Site) -> str:
+    words = ("apply", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-")
+    site.kubectl(*words, stdin=service_body(site))
+    return "gitops"
+
+
+def by_replace(site: Site) -> str:
+    """Puts the whole object in its place, so that no trace of the operator is left on it."""
+    site.kubectl("replace", "-f", "-", stdin=service_body(site))
+    return "kubectl-replace"
+
+
+@pytest.mark.parametrize("flip", [by_patch, by_client_side_apply, by_server_side_apply, by_replace])
+def test_a_service_set_to_cluster_is_local_again(flip: Any, site: Site, shared_operator: OperatorProcess) -> None:
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+    counted = drifts(shared_operator, "Service", TRAFFIC_POLICY, "depends")
+
+    writer = flip(site)
+
+    site.await_guard("Local", "web")
+    await_told(site, "web", object="Service/web", field=TRAFFIC_POLICY, writer=writer, effect="depends")
+    site.await_ready()
+    assert drifts(shared_operator, "Service", TRAFFIC_POLICY, "depends") == counted + 1
+
+
+def test_our_label_taken_from_the_service_is_put_back(site: Site, shared_operator: OperatorProcess) -> None:
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+    counted = drifts(shared_operator, "Service", "metadata.labels", "none")
+
+    site.kubectl("label", "service", "web", f"{LABEL}-")
+
+    site.await_guard("Local", "web")
+    await_told(site, "web", object="Service/web", field="metadata.labels", effect="none")
+    assert drifts(shared_operator, "Service", "metadata.labels", "none") == counted + 1
+
+
+def test_a_load_balancer_gets_the_port_of_its_probes_back(site: Site) -> None:
+    site.create_service(type="LoadBalancer")
+    site.create_policy()
+    site.await_ready()
+    number = site.service()["spec"]["healthCheckNodePort"]
+    assert site.status()["healthCheckNodePort"] == number
+
+    flipped = site.edit_service(externalTrafficPolicy="Cluster")
+    assert "healthCheckNodePort" not in flipped["spec"]
+
+    site.await_guard("Local", "web")
+    assert site.service()["spec"]["healthCheckNodePort"] == number
+    await_told(site, "web", object="Service/web", field=TRAFFIC_POLICY, writer="kubectl-edit", effect="depends")
+    assert site.status()["healthCheckNodePort"] == number
+
+
+def test_a_writer_that_keeps_taking_the_field_back_is_out_waited_and_named(site: Site) -> None:
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+
+    for _ in range(2):
+        site.edit_service(externalTrafficPolicy="Cluster", manager="gitops")
+        site.await_guard("Local", "web")
+    begin = time.monotonic()
+    site.edit_service(externalTrafficPolicy="Cluster", manager="gitops")
+
+    message = site.await_condition("ClientIPPreserved", "False ForeignWriter")
+    assert message == "gitops keeps setting externalTrafficPolicy; set it to Local at its source."
+    assert site.conditions()["Ready"] == "False ForeignWriter"
+    assert site.conditions()["Reconciling"] == "True ForeignWriter"
+    site.await_guard("Local", "web")
+    assert time.monotonic() - begin > 1.5, "the third repair waits two seconds"
+    site.await_ready()
