@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from nodeport_access import __version__, demo, handlers, logs
+from nodeport_access import __version__, demo, logs
 from nodeport_access.controller import Controller
 from nodeport_access.kube import Client, ConfigurationError, load_configuration
 from nodeport_access.metrics import Metrics
@@ -173,6 +173,9 @@ async def _serve(
     stop: asyncio.Event,
     terminate: Callable[[], None],
 ) -> None:
+    # Kopf is a third of the start-up, and no other command needs it.
+    from nodeport_access import handlers
+
     health = health_app(unhealthy=controller.unhealthy, unready=controller.unready)
     async with (
         serving(metrics_app(metrics, controller.view), settings.metrics_bind_address) as metrics_port,

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
+from nodeport_access.complaints import Complaints
 from nodeport_access.conditions import Status, is_true
 from nodeport_access.kube import (
     ENDPOINT_SLICES,
@@ -70,7 +71,13 @@ class Controller:
         self._log = log
         self._queue: WorkQueue[ServiceKey] = WorkQueue(time=time, random=random.random, backoff=Backoff())
         self._reconciler = Reconciler(api=client, store=self.store, metrics=metrics, clock=clock, time=time, log=log)
-        shared: dict[str, Any] = {"client": client, "time": time, "random": random, "log": log}
+        shared: dict[str, Any] = {
+            "client": client,
+            "time": time,
+            "random": random,
+            "log": log,
+            "complaints": Complaints(time=time),
+        }
         scopes = namespaces or (None,)
         shelves: tuple[tuple[Resource, Shelf[Any]], ...] = (
             (SERVICES, self.store.services),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -48,6 +48,8 @@ async def run(
     await kopf.operator(
         registry=registry,
         settings=_settings(),
+        # Else Kopf asks for the name of the user, which a container that runs under a bare number has not.
+        identity=cast(Any, "nodeport-access"),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,

@@ -45,6 +45,9 @@ class SelectorIndex:
         self._filed: dict[str, tuple[str, str] | None] = {}
         self._names: defaultdict[tuple[str, str] | None, set[str]] = defaultdict(set)
 
+    def __len__(self) -> int:
+        return len(self._filed)
+
     def put(self, name: str, match_labels: Labels) -> None:
         """Files a selector under its first pair, in place of what the name had before."""
         self.drop(name)
@@ -72,6 +75,9 @@ class LabelIndex:
     def __init__(self) -> None:
         self._labels: dict[str, Labels] = {}
         self._names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._labels)
 
     def put(self, name: str, labels: Labels) -> None:
         """Files an object under each of its pairs, in place of what the name had before."""

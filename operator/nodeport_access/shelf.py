@@ -81,7 +81,7 @@ class Shelf(Generic[T]):
         for body in bodies:
             key, version = _key(body), _version(body)
             present.add(key)
-            if version >= self._versions.get(key, 0):
+            if version >= max(self._versions.get(key, 0), self._graves.get(key, 0)):
                 self._store(key, version, body)
         for key in [key for key in self._objects if key not in present and namespace in (None, key[0])]:
             self._bury(key, listed)

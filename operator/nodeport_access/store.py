@@ -49,6 +49,9 @@ class _Namespace:
     network_policies: SelectorIndex = field(default_factory=SelectorIndex)
     policies: dict[str, Policy] = field(default_factory=dict)
 
+    def __bool__(self) -> bool:
+        return any((self.pods, self.selectors, self.services, self.network_policies, self.policies))
+
 
 class Store:
     """All that is known. ``on_touched`` is told of each Service that has to be looked at again, ``on_namespaces`` of
@@ -86,7 +89,7 @@ class Store:
 
     def snapshot(self, key: ServiceKey, now: datetime) -> Snapshot:
         """All that bears on one Service, at one instant."""
-        known, service = self._namespaces[key.namespace], self.services.get(key.namespace, key.name)
+        known, service = self._known(key.namespace), self.services.get(key.namespace, key.name)
         policies = self._policies_of(key)
         names = {name for policy in policies for name in (policy.allow_name, policy.deny_name)}
         children = {
@@ -116,6 +119,15 @@ class Store:
             enforcing_names=frozenset(name for name, policy in known.policies.items() if policy.enforcing),
         )
 
+    def _known(self, namespace: str) -> _Namespace:
+        """The indexes of a namespace, to read: one of which nothing is known is not remembered for having been asked
+        for."""
+        return self._namespaces.get(namespace) or _Namespace()
+
+    def _forget_empty(self, namespace: str) -> None:
+        if not self._known(namespace):
+            self._namespaces.pop(namespace, None)
+
     def _policies_of(self, key: ServiceKey) -> tuple[Policy, ...]:
         policies = (self.policies.get(name.namespace, name.name) for name in self._claimants.get(key, ()))
         return tuple(sorted((policy for policy in policies if policy is not None), key=claim_order))
@@ -125,12 +137,12 @@ class Store:
         if service is None or not service.selector:
             return []
         namespace = service.key.namespace
-        names = self._namespaces[namespace].pods.matching(service.selector)
+        names = self._known(namespace).pods.matching(service.selector)
         pods = (self.pods.get(namespace, name) for name in names)
         return [pod.labels for pod in pods if pod is not None] or [service.selector]
 
     def _selecting(self, namespace: str, labels: list[Labels]) -> Iterator[NetworkPolicy]:
-        index, found = self._namespaces[namespace].network_policies, dict[str, NetworkPolicy]()
+        index, found = self._known(namespace).network_policies, dict[str, NetworkPolicy]()
         for pod in labels:
             for name in index.candidates(pod):
                 policy = self.network_policies.get(namespace, name)
@@ -139,7 +151,7 @@ class Store:
         yield from found.values()
 
     def _services_of(self, namespace: str, labels: Labels) -> Iterator[Service]:
-        for name in self._namespaces[namespace].services.candidates(labels):
+        for name in self._known(namespace).services.candidates(labels):
             service = self.services.get(namespace, name)
             if service and service.selector and selects({"matchLabels": service.selector}, labels):
                 yield service
@@ -155,9 +167,13 @@ class Store:
             self.on_touched(key)
 
     def _touch_sharing(self, service: Service | None) -> None:
-        if service is not None:
-            for other in self._sharing(service.key, self._pod_labels(service)):
-                self._touch(other.key)
+        """Touches the Services that share pods with this one, and those without pods that would."""
+        if service is None or not service.selector:
+            return
+        for other in self._sharing(service.key, self._pod_labels(service)):
+            self._touch(other.key)
+        for name in self._known(service.key.namespace).selectors.matching(service.selector):
+            self._touch(ServiceKey(service.key.namespace, name))
 
     def _policy_changed(self, old: Policy | None, new: Policy | None) -> None:
         before = self.policy_namespaces()
@@ -174,8 +190,19 @@ class Store:
         for policy in (old, new):
             if policy is not None and _standing(old) != _standing(new):
                 self._touch_sharing(self.services.get(policy.service.namespace, policy.service.name))
+                self._touch_children_of(policy)
+        for policy in (old, new):
+            if policy is not None:
+                self._forget_empty(policy.key.namespace)
         if (after := self.policy_namespaces()) != before:
             self.on_namespaces(after)
+
+    def _touch_children_of(self, policy: Policy) -> None:
+        """Children that were made for another Service, for which an earlier policy of this name stood."""
+        for name in (policy.allow_name, policy.deny_name):
+            child = self.network_policies.get(policy.key.namespace, name)
+            if child is not None and child.claims:
+                self.on_touched(_home(child))
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         self._touch_sharing(old)
@@ -189,6 +216,7 @@ class Store:
         for service in (old, new):
             if service is not None:
                 self._touch(service.key)
+                self._forget_empty(service.key.namespace)
 
     def _network_policy_changed(self, old: NetworkPolicy | None, new: NetworkPolicy | None) -> None:
         for policy in (old, new):
@@ -202,6 +230,7 @@ class Store:
         for policy in (old, new):
             if policy is not None:
                 self._touch_by_network_policy(policy)
+                self._forget_empty(policy.namespace)
 
     def _unfile(self, policy: NetworkPolicy) -> None:
         self._namespaces[policy.namespace].network_policies.drop(policy.name)
@@ -215,7 +244,7 @@ class Store:
         rule: every Service whose pods it selects, unless it admits nobody."""
         if policy.claims:
             self.on_touched(_home(policy))
-        known = self._namespaces[policy.namespace]
+        known = self._known(policy.namespace)
         for suffix in (ALLOW_SUFFIX, DENY_SUFFIX):
             if policy.name.endswith(suffix) and (parent := known.policies.get(policy.name.removesuffix(suffix))):
                 self._touch(parent.service)
@@ -252,17 +281,18 @@ class Store:
         for pod in (old, new):
             if pod is not None:
                 self._touch_services_of(pod.namespace, pod.labels)
+                self._forget_empty(pod.namespace)
 
     def _touch_services_of(self, namespace: str, labels: Labels) -> None:
         for service in self._services_of(namespace, labels):
             self._touch(service.key)
 
 
-def _standing(policy: Policy | None) -> tuple[ServiceKey, bool] | None:
+def _standing(policy: Policy | None) -> tuple[ServiceKey, bool, TrafficPolicy] | None:
     """What other Services on the same pods need to know of a policy."""
     if policy is None:
         return None
-    return (policy.service, policy.enforcing and policy.traffic_policy is TrafficPolicy.LOCAL)
+    return (policy.service, policy.enforcing, policy.traffic_policy)
 
 
 def _home(policy: NetworkPolicy) -> ServiceKey:

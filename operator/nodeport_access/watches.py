@@ -23,6 +23,7 @@ from random import Random
 from typing import NoReturn, Protocol
 
 from nodeport_access.api import Body
+from nodeport_access.complaints import Complaints
 from nodeport_access.kube import (
     PODS,
     ApiError,
@@ -91,8 +92,10 @@ class _Source:
         log: Logger,
         metadata_only: bool = False,
         pace: Pace | None = None,
+        complaints: Complaints | None = None,
     ) -> None:
-        """``time`` is monotonic, in seconds."""
+        """``time`` is monotonic, in seconds. Sources that share ``complaints`` speak with one voice of what concerns
+        all of them."""
         self.resource = resource
         self.namespace = namespace
         self.last_word = time()
@@ -111,7 +114,7 @@ class _Source:
         self._synced = asyncio.Event()
         self._failures = 0
         self._complained = False
-        self._complained_at = float("-inf")
+        self._complaints = complaints or Complaints(time=time, every=self._pace.complaint)
 
     @property
     def synced(self) -> bool:
@@ -146,9 +149,9 @@ class _Source:
         await asyncio.sleep(self._delay(error))
 
     def _complain(self, error: ApiError, *, verb: str) -> None:
-        if self._time() - self._complained_at < self._pace.complaint:
+        if not self._complaints.due("the API server" if isinstance(error, Unreachable) else str(self)):
             return
-        self._complained, self._complained_at = True, self._time()
+        self._complained = True
         self._log.warning("%s: %s", self, _why(error, verb=verb, resource=self.resource), extra=self._labels())
 
     def _delay(self, error: ApiError) -> float:
@@ -296,6 +299,7 @@ class PodWatches:
         random: Random,
         log: Logger,
         pace: Pace | None = None,
+        complaints: Complaints | None = None,
     ) -> None:
         """``sink`` makes the sink of a namespace; ``forget`` is told of a namespace that is no longer watched."""
         self._client = client
@@ -305,6 +309,7 @@ class PodWatches:
         self._random = random
         self._log = log
         self._pace = pace
+        self._complaints = complaints
         self._wanted: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
@@ -367,4 +372,5 @@ class PodWatches:
             random=self._random,
             log=self._log,
             pace=self._pace,
+            complaints=self._complaints,
         )

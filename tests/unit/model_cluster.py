@@ -1,7 +1,7 @@
 """A cluster in memory that answers the operator's requests as a real API server does, in what matters to it.
 
 Server-side apply with field owners, guards, conflicts and defaults, each as a real API server was seen to do it;
-garbage collection when asked; a store that hears of everything, at once or later. It implements `reconcile.Api`. Not
+garbage collection when asked; a store that hears of everything, at once or later. It implements `writer.Api`. Not
 its business: HTTP, watches, admission, and anything that the tests on the real API server show anyway.
 """
 
@@ -114,7 +114,7 @@ class ModelCluster:
             shelf = shelf_for(self.store, body)
             (shelf.put if verb == "put" else shelf.drop)(body)
 
-    # --- reconcile.Api ---
+    # --- writer.Api ---
 
     async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Body:
         """Reads one object."""

@@ -705,12 +705,15 @@ async def test_pods_are_watched_in_the_namespaces_wanted_and_forgotten_in_all_ot
         assert not watches.synced
         await eventually(lambda: watches.synced)
         assert {name: sink.state for name, sink in known.items()} == {"a": a.state, "b": b.state}
+        left = known["a"]
         watches.want({"b", "c"})
         assert not watches.synced
         await eventually(lambda: watches.synced)
+        await a.put("unheard")
         await b.put("new")
         await eventually(lambda: {n: sink.state for n, sink in known.items()} == {"b": b.state, "c": c.state})
         assert {watch.namespace for watch in watches.watches} == {"b", "c"}
+        assert sorted(left.state) == ["x"]
         watches.want({"a", "b", "c"})
         await eventually(lambda: watches.synced)
         assert known["a"].state == a.state
@@ -737,6 +740,7 @@ async def test_whoever_waits_for_pods_waits_for_the_namespaces_wanted_by_then() 
         watches.want({"a", "b"})
         waiting = [asyncio.create_task(watches.wait_synced()) for _ in range(2)]
         await eventually(lambda: known.keys() == {"a", "b"} and known["a"].state == a.state)
+        await asyncio.sleep(0.1)
         assert not any(task.done() for task in waiting)
         watches.want({"a"})
         await asyncio.wait_for(asyncio.gather(*waiting), 10)

@@ -46,7 +46,7 @@ Key = tuple[Resource, str, str]
 
 
 class Cluster:
-    """Implements ``reconcile.Api`` for the operator; ``create``, ``patch``, ``remove`` and ``server_side_apply`` are
+    """Implements ``writer.Api`` for the operator; ``create``, ``patch``, ``remove`` and ``server_side_apply`` are
     what others do.
 
     ``on_change`` gets every object that changed as it is then, and whether it is gone, like an event of a watch.
@@ -61,7 +61,7 @@ class Cluster:
         self._uids = count(1)
         self._ports = count(FIRST_NODE_PORT)
 
-    # --- what the operator needs (reconcile.Api) ---
+    # --- what the operator needs (writer.Api) ---
 
     async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Body:
         """Reads one object. Raises NotFound."""

@@ -27,7 +27,12 @@ from nodeport_access.demo.show import show
     metavar="FOLDER",
     help="Folder of YAML with the cluster to show; without it the one that comes along, which you may copy and edit.",
 )
-@click.option("--no-color", is_flag=True, help="Plain text; the default where the output is no terminal.")
+@click.option(
+    "--no-color",
+    envvar="NODEPORT_ACCESS_NO_COLOR",
+    is_flag=True,
+    help="Plain text; the default where the output is no terminal.",
+)
 def command(scenario: Path | None, no_color: bool) -> None:
     """Show what the operator does, on a cluster in memory: no Kubernetes, no root."""
     folder = scenario or _relative(PACKAGED)

@@ -1,0 +1,94 @@
+"""Writes the status of policies: when it changed, at most once a second for each, guarded by the version that was seen.
+
+Not the business of this module: what a status says (``status``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import Logger
+
+from nodeport_access.api import PolicyKey
+from nodeport_access.checks import Case
+from nodeport_access.kube import POLICIES, Conflict, NotFound
+from nodeport_access.status import Drift, same_status, status_body, status_of
+from nodeport_access.store import Store
+from nodeport_access.writer import Api
+
+INTERVAL_SECONDS = 1.0
+"""Between two status writes of one policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Nothing is left to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Something is left to report: after ``delay`` seconds, or after the queue's backoff where that is None."""
+
+    delay: float | None
+
+
+class Reporter:
+    """Remembers what it wrote within the last second, and drifts that no status has told of yet."""
+
+    def __init__(self, *, api: Api, store: Store, time: Callable[[], float], log: Logger) -> None:
+        self._api = api
+        self._store = store
+        self._time = time
+        self._log = log
+        self._written: dict[PolicyKey, float] = {}
+        self._untold: dict[PolicyKey, Drift] = {}
+
+    def tell_of(self, policy: PolicyKey, drift: Drift) -> None:
+        """Has the next status of this policy tell of a drift, should that have to wait for a later pass."""
+        self._untold[policy] = drift
+
+    async def report(self, case: Case) -> Reported | Later:
+        """Writes the status if it changed. Raises the ApiErrors of ``kube``."""
+        self._tidy()
+        policy = case.policy
+        wanted = status_of(case, drift=self._untold.get(policy.key))
+        if same_status(policy.status, wanted):
+            self._untold.pop(policy.key, None)
+            self._log.debug("policy %s unchanged", policy.key)
+            return Reported()
+        if policy.key in self._written:
+            return Later(self._written[policy.key] + INTERVAL_SECONDS - self._time())
+        try:
+            answer = await self._api.apply_status(
+                POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(case, wanted)
+            )
+        except NotFound:
+            self._store.policies.forget(policy.key.namespace, policy.key.name, policy.uid)
+            return Later(0.0)
+        except Conflict:
+            # It has changed meanwhile; the news is on its way.
+            return Later(None)
+        self._written[policy.key] = self._time()
+        self._untold.pop(policy.key, None)
+        self._store.policies.put(answer)
+        ready = wanted["conditions"][0]
+        self._log.info(
+            "policy %s: Ready is %s, %s",
+            policy.key,
+            ready["status"],
+            ready["reason"],
+            extra={
+                "namespace": policy.key.namespace,
+                "policy": policy.key.name,
+                "ready": ready["status"],
+                "reason": ready["reason"],
+            },
+        )
+        return Reported()
+
+    def _tidy(self) -> None:
+        now, policies = self._time(), self._store.policies
+        self._written = {key: at for key, at in self._written.items() if now - at < INTERVAL_SECONDS}
+        gone = [key for key in self._untold if policies.get(key.namespace, key.name) is None]
+        for key in gone:
+            del self._untold[key]

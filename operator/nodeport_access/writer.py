@@ -1,0 +1,133 @@
+"""Carries out one write of a plan, and puts the answer into the store at once.
+
+Not the business of this module: which writes there are and in which order (``plan``), what a failure means for the pass
+(``reconcile``), or the status of policies (``reporter``).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from nodeport_access.api import Body
+from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES, Applied, Conflict, Invalid, NotFound, Resource
+from nodeport_access.outcome import Kind
+from nodeport_access.plan import Verb, Write
+from nodeport_access.store import Store
+
+
+class Api(Protocol):
+    """What a pass needs of the API server: ``kube.Client``, or the demo's cluster in memory."""
+
+    async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Body:
+        """Reads one object."""
+
+    async def apply(self, resource: Resource, *, namespace: str | None, name: str, body: Body, force: bool) -> Applied:
+        """Server-side apply."""
+
+    async def apply_status(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:
+        """Server-side apply of the status subresource."""
+
+    async def delete(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
+    ) -> bool:
+        """Deletes with preconditions; False where it was gone already."""
+
+
+class OutdatedError(Exception):
+    """What the plan was made from is known to be old. ``corrected``: the store knows better by now, so that the pass
+    can begin again at once; else the news is still on its way."""
+
+    def __init__(self, *, corrected: bool) -> None:
+        super().__init__("the view was out of date")
+        self.corrected = corrected
+
+
+class Writer:
+    """Every method raises the ApiErrors of ``kube``, and OutdatedError."""
+
+    def __init__(self, *, api: Api, store: Store) -> None:
+        self._api = api
+        self._store = store
+
+    async def carry_out(self, write: Write) -> None:
+        """Carries out one write. Conflict means that an object under the name of a new child is somebody else's."""
+        match write.verb:
+            case Verb.CREATE:
+                if write.drift is not None:
+                    await self._read_policy_afresh(write)
+                await self._create(write)
+            case Verb.UPDATE | Verb.RELEASE:
+                await self._update(write)
+            case Verb.DELETE:
+                await self._delete(write)
+
+    async def _read_policy_afresh(self, write: Write) -> None:
+        """A child that vanished may have gone with its policy, of which the news comes on another way."""
+        if write.policy is None:
+            return
+        policies, namespace, name = self._store.policies, write.policy.namespace, write.policy.name
+        known = policies.get(namespace, name)
+        try:
+            policies.put(await self._api.get(POLICIES, namespace=namespace, name=name))
+        except NotFound:
+            if known is not None:
+                policies.forget(namespace, name, known.uid)
+        if policies.get(namespace, name) != known:
+            raise OutdatedError(corrected=True)
+
+    async def _create(self, write: Write) -> None:
+        applied = await self._apply(write, write.body or {}, force=False)
+        observed = self._store.network_policies.get(write.namespace, write.name)
+        if applied.created or observed is None:
+            return
+        if observed.ownership.others.keys() & {"spec.podSelector", "spec.policyTypes"}:
+            # It was there, and somebody else's: 201 alone proves a creation. Only ours: an answer of ours was lost.
+            await self._withdraw(write, applied.object)
+
+    async def _withdraw(self, write: Write, observed: Body) -> None:
+        metadata = {"name": write.name, "namespace": write.namespace, "uid": observed["metadata"]["uid"]}
+        nothing: Body = {"apiVersion": observed["apiVersion"], "kind": observed["kind"], "metadata": metadata}
+        await self._apply(write, nothing, force=False)
+        raise Conflict(status=409, reason="AlreadyExists", message="the object was there before")
+
+    async def _update(self, write: Write) -> None:
+        body = write.body or {}
+        try:
+            try:
+                await self._apply(write, body, force=True)
+            except Invalid:
+                # The number may be somebody else's by now: Local matters more than the load balancer's probe port.
+                if (without := _without_health_check(body)) == body:
+                    raise
+                await self._apply(write, without, force=True)
+        except Conflict as error:
+            if not error.object_missing:
+                raise
+            shelf = self._store.services if write.kind is Kind.SERVICE else self._store.network_policies
+            shelf.forget(write.namespace, write.name, write.uid)
+            raise OutdatedError(corrected=True) from None
+
+    async def _apply(self, write: Write, body: Body, *, force: bool) -> Applied:
+        service = write.kind is Kind.SERVICE
+        resource = SERVICES if service else NETWORK_POLICIES
+        applied = await self._api.apply(resource, namespace=write.namespace, name=write.name, body=body, force=force)
+        (self._store.services if service else self._store.network_policies).put(applied.object)
+        return applied
+
+    async def _delete(self, write: Write) -> None:
+        try:
+            await self._api.delete(
+                NETWORK_POLICIES,
+                namespace=write.namespace,
+                name=write.name,
+                uid=write.uid,
+                resource_version=write.resource_version,
+            )
+        except Conflict:
+            raise OutdatedError(corrected=False) from None
+        self._store.network_policies.forget(write.namespace, write.name, write.uid)
+
+
+def _without_health_check(body: Body) -> Body:
+    spec = {name: value for name, value in body.get("spec", {}).items() if name != "healthCheckNodePort"}
+    return {**body, "spec": spec} if "spec" in body else body
