@@ -33,9 +33,18 @@ class OperatorFailed(Failure):
 
 def install(control_plane: ControlPlane) -> None:
     """Apply the CRD and the manifests (namespace, ServiceAccount, RBAC, Deployment), as a user would."""
-    control_plane.kubectl("apply", "-f", ROOT / "crds")
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", ROOT / "crds")
+    install_crd(control_plane)
     control_plane.kubectl("apply", "-k", ROOT / "manifests")
+
+
+def install_crd(control_plane: ControlPlane) -> None:
+    """Apply the CRD, and wait until policies can be listed.
+
+    Not by `kubectl wait`: it ends with an error where the CRD has no conditions yet.
+    """
+    control_plane.kubectl("apply", "-f", ROOT / "crds")
+    policies = "/apis/nodeport-access.io/v1alpha1/nodeportaccesspolicies"
+    wait_for(lambda: control_plane.request("GET", policies)[0] == 200, seconds=30, what="the CRD to be served")
 
 
 class OperatorProcess:

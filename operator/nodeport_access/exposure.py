@@ -134,7 +134,8 @@ def _shared_backends(case: Case) -> Iterable[Finding]:
     if hidden:
         yield (
             Reason.UNGUARDED_CLUSTER_SERVICE,
-            f"Service {listed(hidden)} exposes the same pods under Cluster, where clients' addresses are hidden.",
+            f"Service {listed(hidden)} exposes the same pods under Cluster, where clients' addresses are hidden;"
+            " guard it too, or make it Local.",
         )
     if local:
         yield Reason.UNGUARDED_SERVICE, f"Service {listed(local)} exposes the same pods and no policy keeps it Local."

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from nodeport_access.api import (
     ALLOW_SUFFIX,
@@ -37,6 +38,9 @@ from nodeport_access.observed import (
 )
 from nodeport_access.shelf import Shelf
 from nodeport_access.snapshot import Snapshot, claim_order
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Store:
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(_Namespace)
         self._claimants: defaultdict[ServiceKey, set[PolicyKey]] = defaultdict(set)
         self._made_for: defaultdict[ServiceKey, set[str]] = defaultdict(set)
+        self._children_of: defaultdict[PolicyKey, set[str]] = defaultdict(set)
         self._slices_of: defaultdict[ServiceKey, set[str]] = defaultdict(set)
 
     def service_keys(self) -> frozenset[ServiceKey]:
@@ -180,10 +185,8 @@ class Store:
         for policy in (old, new):
             if policy is not None:
                 self._namespaces[policy.key.namespace].policies.pop(policy.key.name, None)
-                self._claimants[policy.service].discard(policy.key)
+                _discard(self._claimants, policy.service, policy.key)
                 self.on_touched(policy.service)
-                if not self._claimants[policy.service]:
-                    del self._claimants[policy.service]
         if new is not None:
             self._namespaces[new.key.namespace].policies[new.key.name] = new
             self._claimants[new.service].add(new.key)
@@ -199,10 +202,9 @@ class Store:
 
     def _touch_children_of(self, policy: Policy) -> None:
         """Children that were made for another Service, for which an earlier policy of this name stood."""
-        for name in (policy.allow_name, policy.deny_name):
-            child = self.network_policies.get(policy.key.namespace, name)
-            if child is not None and child.claims:
-                self.on_touched(_home(child))
+        for name in self._children_of.get(policy.key, ()):
+            if (child := self.network_policies.get(policy.key.namespace, name)) is not None:
+                self._touch_as_child(child)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         self._touch_sharing(old)
@@ -227,6 +229,8 @@ class Store:
             self._namespaces[new.namespace].network_policies.put(new.name, selector.get("matchLabels") or {})
             if new.claims:
                 self._made_for[_home(new)].add(new.name)
+            for claim in new.claims:
+                self._children_of[PolicyKey(new.namespace, claim)].add(new.name)
         for policy in (old, new):
             if policy is not None:
                 self._touch_by_network_policy(policy)
@@ -234,20 +238,23 @@ class Store:
 
     def _unfile(self, policy: NetworkPolicy) -> None:
         self._namespaces[policy.namespace].network_policies.drop(policy.name)
-        home = _home(policy)
-        self._made_for[home].discard(policy.name)
-        if not self._made_for[home]:
-            del self._made_for[home]
+        _discard(self._made_for, _home(policy), policy.name)
+        for claim in policy.claims:
+            _discard(self._children_of, PolicyKey(policy.namespace, claim), policy.name)
 
-    def _touch_by_network_policy(self, policy: NetworkPolicy) -> None:
-        """As a child: the Service that it was made for, and that of the policy whose child's name it bears. As a
-        rule: every Service whose pods it selects, unless it admits nobody."""
+    def _touch_as_child(self, policy: NetworkPolicy) -> None:
+        """Touches the Service that it was made for, and that of the policy whose child's name it bears."""
         if policy.claims:
             self.on_touched(_home(policy))
         known = self._known(policy.namespace)
         for suffix in (ALLOW_SUFFIX, DENY_SUFFIX):
             if policy.name.endswith(suffix) and (parent := known.policies.get(policy.name.removesuffix(suffix))):
                 self._touch(parent.service)
+
+    def _touch_by_network_policy(self, policy: NetworkPolicy) -> None:
+        """As a child, and as a rule: every Service whose pods it selects, unless it admits nobody."""
+        self._touch_as_child(policy)
+        known = self._known(policy.namespace)
         if policy.spec.get("ingress"):
             selector = policy.spec.get("podSelector") or {}
             for name in known.pods.matching(selector.get("matchLabels") or {}):
@@ -259,9 +266,7 @@ class Store:
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         if old is not None:
-            self._slices_of[old.service].discard(old.name)
-            if not self._slices_of[old.service]:
-                del self._slices_of[old.service]
+            _discard(self._slices_of, old.service, old.name)
         if new is not None:
             self._slices_of[new.service].add(new.name)
         for piece in (old, new):
@@ -286,6 +291,14 @@ class Store:
     def _touch_services_of(self, namespace: str, labels: Labels) -> None:
         for service in self._services_of(namespace, labels):
             self._touch(service.key)
+
+
+def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
+    """Takes a value out of an index of sets, and the key with its last value."""
+    if (values := index.get(key)) is not None:
+        values.discard(value)
+        if not values:
+            del index[key]
 
 
 def _standing(policy: Policy | None) -> tuple[ServiceKey, bool, TrafficPolicy] | None:

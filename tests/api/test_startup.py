@@ -11,7 +11,7 @@ import pytest
 from testbed import objects, scenario
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import ROOT, OperatorProcess, install
+from testbed.operator_process import ROOT, OperatorProcess, install, install_crd
 from testbed.programs import Programs
 from testbed.waiting import wait_for
 
@@ -105,8 +105,7 @@ def test_an_absent_crd_is_waited_for_and_named(
         wait_unready(process, saying="nodeportaccesspolicies")
         assert any("CustomResourceDefinition" in line for line in process.log_lines())
     finally:
-        plane.kubectl("apply", "-f", ROOT / "crds")
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", ROOT / "crds")
+        install_crd(plane)
     process.wait_until_ready(seconds=SECONDS)
     guard(Cluster(plane), namespace="late-crd")
     wait_guarded(Cluster(plane), namespace="late-crd")
@@ -121,8 +120,7 @@ def test_a_crd_deleted_under_the_operator_ends_it(
     try:
         assert process.wait_for_end(seconds=30) == 1
     finally:
-        plane.kubectl("apply", "-f", ROOT / "crds")
-        plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", ROOT / "crds")
+        install_crd(plane)
 
 
 def test_a_missing_permission_to_read_is_waited_for_and_named(
