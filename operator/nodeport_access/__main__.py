@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -177,10 +178,11 @@ async def _serve(
     from nodeport_access import handlers
 
     health = health_app(unhealthy=controller.unhealthy, unready=controller.unready)
-    async with (
-        serving(metrics_app(metrics, controller.view), settings.metrics_bind_address) as metrics_port,
-        serving(health, settings.health_bind_address) as health_port,
-    ):
+    async with AsyncExitStack() as servers:
+        metrics_port = await servers.enter_async_context(
+            serving(metrics_app(metrics, controller.view), settings.metrics_bind_address)
+        )
+        health_port = await servers.enter_async_context(serving(health, settings.health_bind_address))
         log.info(
             "operator started",
             extra={"version": __version__, "metrics_port": metrics_port, "health_port": health_port},
@@ -192,6 +194,8 @@ async def _serve(
             await controller.finish()
             own.cancel()
             await asyncio.wait([own])
+            # A probe's idle connection is a task too, and Kopf would wait 5 s for it.
+            await servers.aclose()
 
         try:
             if await _policies_or_stop(controller, stop):

@@ -126,7 +126,7 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
         return fails(kind, failure.reason, failure.message)
     if observed is None:
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is absent.")
-    if case.policy.key.name not in observed.claims:
+    if not observed.is_child_of(case.policy.key.name):
         return fails(kind, Reason.NAME_CONFLICT, not_ours(name))
     if differences := network_policy_drift(body, observed):
         fields = ", ".join(difference.path for difference in differences)

@@ -200,6 +200,14 @@ class NetworkPolicy:
         owners = {owner["name"] for owner in self.owners if owner.get("kind") == KIND}
         return frozenset(owners | ({self.labels[POLICY_LABEL]} if self.labels.get(POLICY_LABEL) else set()))
 
+    def is_child_of(self, policy: str) -> bool:
+        """Whether an object that stands under the name of this policy's child is that child.
+
+        Our Apply entry is enough unless the object is claimed for another policy: nobody else applies as we do, and
+        who strips label and ownerReference in one edit must not make it a stranger's, which is left as it is.
+        """
+        return self.applied_by_us and (not self.claims or policy in self.claims)
+
     @property
     def owned_by_policy(self) -> bool:
         """Whether an ownerReference to a policy is left for the garbage collector to follow."""

@@ -111,8 +111,11 @@ def _stays_shut(snapshot: Snapshot, writes: Iterable[Write]) -> bool:
     names are taken by strangers, the allowlist is too long), what another policy left is all that keeps them shut."""
     if (holder := snapshot.holder) is None:
         return True
-    standing = {name for name, child in snapshot.children.items() if holder.key.name in child.claims}
-    return not {holder.allow_name, holder.deny_name}.isdisjoint({*standing, *(write.name for write in writes)})
+    names = {holder.allow_name, holder.deny_name}
+    standing = {
+        name for name in names & snapshot.children.keys() if snapshot.children[name].is_child_of(holder.key.name)
+    }
+    return not names.isdisjoint({*standing, *(write.name for write in writes)})
 
 
 def audit(snapshot: Snapshot, policy: Policy) -> tuple[Write, ...]:
@@ -129,12 +132,23 @@ def _holder_writes(snapshot: Snapshot, policy: Policy) -> Iterator[Write]:
     if service is None or not service.selector:
         # Without pods to select nothing can be built; what stands stays as it is, shut.
         return
-    if desired.networks_count(policy, service, snapshot.now) > desired.NETWORKS_LIMIT:
+    if _allowlist_impossible(snapshot, policy, service):
+        # To close now would cut off allowed clients; but what is in force is kept in force.
+        rest = (*_service_write(policy, service), *_deny_write(snapshot, policy, holder=True))
+        yield from (write for write in rest if write.drift is not None)
         return
     allow = desired.allow_body(policy, service, snapshot.now)
     yield from _child_write(snapshot, policy, allow, applied=ConditionType.ALLOWLIST_APPLIED)
     yield from _service_write(policy, service)
     yield from _deny_write(snapshot, policy, holder=True)
+
+
+def _allowlist_impossible(snapshot: Snapshot, policy: Policy, service: Service) -> bool:
+    """Whether the allowlist cannot be written at all: it is too long, or a stranger's object has its name."""
+    standing = snapshot.children.get(policy.allow_name)
+    if standing is not None and not standing.is_child_of(policy.key.name):
+        return True
+    return desired.networks_count(policy, service, snapshot.now) > desired.NETWORKS_LIMIT
 
 
 def _deny_write(snapshot: Snapshot, policy: Policy, *, holder: bool) -> Iterator[Write]:
@@ -151,7 +165,7 @@ def _child_write(snapshot: Snapshot, policy: Policy, body: Body, *, applied: Con
         if is_true(policy.status, applied):
             differences = (_deleted(snapshot, policy, name),)
         yield _write(Verb.CREATE, policy, name, body, differences=differences)
-    elif policy.key.name in observed.claims and (differences := network_policy_drift(body, observed)):
+    elif observed.is_child_of(policy.key.name) and (differences := network_policy_drift(body, observed)):
         guarded = {**body, "metadata": {**body["metadata"], "uid": observed.uid}}
         yield _write(Verb.UPDATE, policy, name, guarded, uid=observed.uid, differences=differences)
 

@@ -103,7 +103,8 @@ class Reconciler:
             current.failures[write.object] = failure
             if write.policy is not None:
                 # What follows in the closing order would cut allowed clients off without what was to come before it.
-                current.stopped.add(write.policy)
+                # Nor is anything let go: what another policy left may be all that keeps the pods shut.
+                current.stopped |= {write.policy, None}
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
                 self._complain(key, write, failure)
             return

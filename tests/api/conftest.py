@@ -2,8 +2,10 @@
 
 - `cluster`, `namespace`: the session's control plane with CRD, RBAC and three nodes, and a namespace of the test's own
 - `shared_operator`: the one operator of that control plane, watching all namespaces; enough for most tests
-- `own_control_plane`, `start_operator(...)`: for tests that restart things, count requests, or need other flags; two
-  operators without a lease on one control plane would fight, so start one of your own on a control plane of your own
+- `quiet_control_plane`: a second one for the session, without an operator; a test may start one there, and ends it, and
+  leaves CRD and RBAC complete
+- `own_control_plane`, `start_operator(...)`: for tests that need a whole control plane to themselves; two operators
+  without a lease on one control plane would fight, so never start one beside `shared_operator`
 
 The real programs are required: without them the run fails, with one sentence that says what to install.
 """
@@ -55,6 +57,13 @@ def programs(request: pytest.FixtureRequest) -> Programs:
 def control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The session's control plane: CRD, manifests, and the nodes of `testbed.scenario`. One per xdist worker."""
     with _running(programs, tmp_path_factory.mktemp("control-plane")) as control_plane:
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def quiet_control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Another one for the session, on which no operator runs but the one that a test starts, and ends."""
+    with _running(programs, tmp_path_factory.mktemp("quiet-control-plane")) as control_plane:
         yield control_plane
 
 

@@ -68,6 +68,17 @@ async def connected(
         await client.close()
 
 
+@pytest.fixture(scope="session")
+def control_plane(quiet_control_plane: ControlPlane) -> ControlPlane:
+    """Without an operator, which would hand back what these tests take under its name."""
+    return quiet_control_plane
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Cluster:
+    return Cluster(control_plane)
+
+
 @pytest.fixture
 async def client(control_plane: ControlPlane) -> AsyncIterator[Client]:
     """The harness's own, beyond RBAC."""

@@ -127,6 +127,12 @@ ROWS = {
     "our label changed": Row(
         child="deny-all", change={"metadata": {"labels": {LABEL: "web"}}}, field="metadata.labels", effect="none"
     ),
+    "a deny-all that admits and tells nothing of us any more": Row(
+        child="deny-all",
+        change={"metadata": {"labels": None, "ownerReferences": None}, "spec": {"ingress": [{}]}},
+        field="spec.ingress",
+        effect="opened",
+    ),
     "the owner removed": Row(
         child="deny-all",
         change={"metadata": {"ownerReferences": None}},

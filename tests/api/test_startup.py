@@ -8,24 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from testbed import objects, scenario
+from testbed import objects
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import ROOT, OperatorProcess, install, install_crd
-from testbed.programs import Programs
+from testbed.operator_process import ROOT, OperatorProcess, install_crd
 from testbed.waiting import wait_for
 
 SECONDS = 15.0
 """Within which the operator works once what it lacked is there; it asks again every 2 to 10 s."""
 
 
-@pytest.fixture(scope="module")
-def plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane of this module's own, which each test leaves complete."""
-    with ControlPlane(folder=tmp_path_factory.mktemp("startup"), programs=programs) as control_plane:
-        install(control_plane)
-        scenario.create_nodes(Cluster(control_plane))
-        yield control_plane
+@pytest.fixture
+def plane(quiet_control_plane: ControlPlane) -> ControlPlane:
+    """A control plane that each test leaves complete."""
+    return quiet_control_plane
 
 
 @pytest.fixture

@@ -107,9 +107,10 @@ class ModelCluster:
         """The requests so far that were not reads, each as its verb and the object's kind and name."""
         return [(verb, what) for verb, what in self.requests if verb != "get"]
 
-    def deliver(self) -> None:
-        """Tells the store all that it has not heard of."""
-        news, self._news = self._news, []
+    def deliver(self, *kinds: str) -> None:
+        """Tells the store all that it has not heard of, or only of these kinds."""
+        news = [(verb, body) for verb, body in self._news if not kinds or body["kind"] in kinds]
+        self._news = [(verb, body) for verb, body in self._news if kinds and body["kind"] not in kinds]
         for verb, body in news:
             shelf = shelf_for(self.store, body)
             (shelf.put if verb == "put" else shelf.drop)(body)
@@ -184,7 +185,9 @@ class ModelCluster:
             else:
                 owners[path] = {OURS}
                 fields[path] = value
-        return Applied(object=self._keep(found, fields, owners), created=False)
+        # An empty list of rules is stored as none, so that applying it again counts as a change every time.
+        changes = name[0] == "NetworkPolicy" and [] in wanted.values()
+        return Applied(object=self._keep(found, fields, owners, changes=changes), created=False)
 
     def reported(self, body: Body) -> Body:
         """An apply of a policy's status, without a request."""
@@ -210,19 +213,27 @@ class ModelCluster:
         self.requests.append((verb, f"{resource.kind}/{name}"))
         self.fault(verb, resource.kind, name)
 
-    def _keep(self, body: Body, fields: dict[Path, Any] | None, owners: dict[Path, set[Owner]] | None) -> Body:
+    def _keep(
+        self,
+        body: Body,
+        fields: dict[Path, Any] | None,
+        owners: dict[Path, set[Owner]] | None,
+        *,
+        changes: bool = False,
+    ) -> Body:
         """Stores an object; an apply or update that changes nothing leaves its version alone."""
         body, name = {**body, "metadata": dict(body["metadata"])}, _name(body)
         if fields is not None and owners is not None:
             body = _defaulted(_with_fields(body, fields))
             owners = {path: held for path, held in owners.items() if held}
-            _admit(body, [other for other in self.bodies("Service") if _name(other) != name])
+            if body["kind"] == "Service":
+                _allocate(body, [other for other in self.bodies("Service") if _name(other) != name])
             body["metadata"]["managedFields"] = _managed_fields(owners)
             self._owners[name] = owners
         before = self._objects.get(name)
         version = before["metadata"]["resourceVersion"] if before else ""
         body["metadata"]["resourceVersion"] = version
-        if body != before:
+        if changes or body != before:
             self._revision += 1
             body["metadata"]["resourceVersion"] = str(self._revision)
             self._objects[name] = body
@@ -285,10 +296,7 @@ def _defaulted(body: Body) -> Body:
     match body["kind"]:
         case "Service" if spec.get("type") in ("NodePort", "LoadBalancer"):
             spec["externalTrafficPolicy"] = spec.get("externalTrafficPolicy") or "Cluster"
-            probed = spec["type"] == "LoadBalancer" and spec["externalTrafficPolicy"] == "Local"
-            if probed:
-                spec["healthCheckNodePort"] = spec.get("healthCheckNodePort") or 31999
-            else:
+            if not _is_probed(spec):
                 spec.pop("healthCheckNodePort", None)
         case "Service":
             spec.pop("externalTrafficPolicy", None)
@@ -299,13 +307,18 @@ def _defaulted(body: Body) -> Body:
     return {**body, "spec": spec} if spec or "spec" in body else body
 
 
-def _admit(body: Body, others: list[Body]) -> None:
-    """The refusals that the operator has to live with."""
-    if body["kind"] != "Service":
-        return
+def _is_probed(spec: Body) -> bool:
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _allocate(body: Body, others: list[Body]) -> None:
+    """Gives a Service the port that load balancers probe, or refuses the one it asks for. Raises Invalid."""
+    taken = {other["spec"].get("healthCheckNodePort") for other in others}
     number = body["spec"].get("healthCheckNodePort")
-    if number and any(number == other["spec"].get("healthCheckNodePort") for other in others):
+    if number and number in taken:
         raise Invalid(status=422, reason="Invalid", message=f"spec.healthCheckNodePort: {number} is already allocated")
+    if _is_probed(body["spec"]) and not number:
+        body["spec"]["healthCheckNodePort"] = min(set(range(31900, 32000)) - taken)
 
 
 def _managed_fields(owners: dict[Path, set[Owner]]) -> list[Body]:

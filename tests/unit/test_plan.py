@@ -293,16 +293,35 @@ def test_a_service_made_anew_under_its_name_is_taken_anew() -> None:
 
 
 def test_a_strangers_object_under_a_childs_name_is_left_alone() -> None:
-    cluster = after("shop-allow is created by a stranger")
-    assert objects(planned(cluster)) == [f"update {SERVICE}", f"create {DENY}"]
-    settle(cluster)
-    assert planned(cluster) == ()
-    assert not [
-        entry
-        for body in [cluster.get_body("NetworkPolicy", NAMESPACE, "shop-allow")]
-        for entry in (body or {})["metadata"]["managedFields"]
-        if entry["manager"] == "nodeport-access-operator"
-    ]
+    for suffix in ("-allow", "-deny-all"):
+        cluster = after(f"shop{suffix} is created by a stranger")
+        before = cluster.get_body("NetworkPolicy", NAMESPACE, f"shop{suffix}")
+        settle(cluster)
+        assert cluster.get_body("NetworkPolicy", NAMESPACE, f"shop{suffix}") == before
+        assert planned(cluster) == ()
+
+
+STOLEN = ["shop-allow is removed", "shop-allow is created by a stranger"]
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        # nothing is closed without the allowlist that would let allowed clients in
+        (["shop-allow is created by a stranger"], []),
+        (["shop-deny-all is created by a stranger"], [f"create {ALLOW}", f"update {SERVICE}"]),
+        # and what is in force is kept in force
+        ([WORK, *STOLEN], []),
+        ([WORK, *STOLEN, "shop-deny-all is opened"], [f"update {DENY}"]),
+        ([WORK, *STOLEN, "shop-deny-all is removed"], [f"create {DENY}"]),
+        ([WORK, *STOLEN, "the service is set to Cluster"], [f"update {SERVICE}"]),
+        ([WORK, *STOLEN, "shop is made for a namespace"], []),
+    ],
+)
+def test_without_an_allowlist_nothing_new_is_closed_and_nothing_is_opened(
+    history: list[str], expected: list[str]
+) -> None:
+    assert objects(planned(after(*history))) == expected
 
 
 def test_the_policy_of_a_name_is_not_its_predecessor_but_its_children_are_adopted() -> None:

@@ -141,7 +141,7 @@ def puts(*bodies: Body, drop: Body | None = None) -> list[tuple[str, Body]]:
 WIDE, NARROW = {"tier": "web"}, {"app": "shop", "tier": "web"}
 
 
-@properties(8000)
+@properties(250)
 @given(CHANGES)
 # The other Service comes to share pods that are not there yet.
 @example(

@@ -1,0 +1,695 @@
+"""A pass brings the cluster to what is wanted whatever the API server answers, and never opens more than it must.
+
+The API server is the model cluster; what is asserted is what stands in it. Time is a number that the tests move.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, SchemaOutdated, Unreachable
+from nodeport_access.metrics import Metrics, View
+from nodeport_access.outcome import Done, Outcome, Stalled, Wait
+from nodeport_access.plan import plan
+from nodeport_access.reconcile import FORBIDDEN_RETRY_SECONDS, GARBAGE_COLLECTION_SECONDS, Reconciler
+from nodeport_access.rules import EVERYONE
+from tests.unit import builders
+from tests.unit.builders import KEY, LATER, NAMESPACE, NOW, endpoint, endpoint_slice, entry, node, pod, policy, service
+from tests.unit.model_cluster import ModelCluster
+from tests.unit.strategies import properties
+from tests.unit.worlds import EVENTS, SETTLE, Event, access, opened_beyond, planned, played
+
+ALLOW, DENY, SERVICE, STATUS = (
+    "NetworkPolicy/shop-allow",
+    "NetworkPolicy/shop-deny-all",
+    "Service/shop",
+    "NodePortAccessPolicy/shop",
+)
+RETRY_SECONDS = 1.0
+"""Stands for the queue's backoff."""
+
+
+class Operator:
+    """A Reconciler on a model cluster, and what the queue would do around it."""
+
+    def __init__(self, *bodies: Body, cluster: ModelCluster | None = None, immediate: bool = True) -> None:
+        self.cluster = cluster or ModelCluster(*bodies, immediate=immediate)
+        self.seconds = 0.0
+        self.due: dict[ServiceKey, float] = {}
+        self.metrics = Metrics()
+        self.reconciler = Reconciler(
+            api=self.cluster,
+            store=self.cluster.store,
+            metrics=self.metrics,
+            clock=lambda: NOW + timedelta(seconds=self.seconds),
+            time=lambda: self.seconds,
+            log=logging.getLogger("nodeport_access.test"),
+        )
+        self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
+
+    async def once(self, key: ServiceKey = KEY) -> Outcome:
+        """One pass."""
+        return await self.reconciler.reconcile(key)
+
+    async def work(self, seconds: float = 0.0, *, key: ServiceKey = KEY) -> None:
+        """All passes that are due now or within so many seconds; touches and outcomes decide when."""
+        until = self.seconds + seconds
+        self.due[key] = self.seconds
+        for _ in range(1_000):
+            waiting = sorted((at, each) for each, at in self.due.items() if at <= until)
+            if not waiting:
+                self.seconds = until
+                return
+            at, each = waiting[0]
+            self.seconds = max(self.seconds, at)
+            del self.due[each]
+            outcome = await self.once(each)
+            match outcome:
+                case Done(delay) | Wait(_, float(delay)):
+                    pass
+                case Wait():
+                    delay = RETRY_SECONDS
+                case Stalled():
+                    delay = None
+            if delay is not None:
+                self.due[each] = min(self.due.get(each, float("inf")), self.seconds + delay)
+        raise AssertionError("the operator never comes to rest")
+
+    def body(self, what: str) -> Body | None:
+        kind, _, name = what.partition("/")
+        return self.cluster.get_body(kind, NAMESPACE, name)
+
+    def condition(self, kind: str, what: str = STATUS) -> tuple[str, str]:
+        """Status and reason of a condition, as it stands in the policy."""
+        conditions = ((self.body(what) or {}).get("status") or {}).get("conditions") or ()
+        return next(((each["status"], each["reason"]) for each in conditions if each["type"] == kind), ("", ""))
+
+    def writes(self) -> Counter[str]:
+        """How often each object was written to; a status counts as its policy."""
+        return Counter(what for _, what in self.cluster.writes())
+
+    def fail(self, error: ApiError, *objects: str) -> None:
+        """Has requests about these objects, or about all, be refused from now on."""
+
+        def fault(verb: str, kind: str, name: str) -> None:
+            if verb != "get" and (not objects or f"{kind}/{name}" in objects):
+                raise error
+
+        self.cluster.fault = fault
+
+    def works_again(self) -> None:
+        self.cluster.fault = lambda _verb, _kind, _name: None
+
+    def edit(self, what: str, change: Callable[[Body], Any], *, manager: str = "kubectl-edit") -> None:
+        kind, _, name = what.partition("/")
+        self.cluster.edit(kind, NAMESPACE, name, change, manager=manager)
+
+
+WORLD = (policy(), service(), node(), pod(), endpoint_slice(endpoint()))
+FORBIDDEN = Forbidden(status=403, reason="Forbidden", message="networkpolicies is forbidden")
+TERMINATING = Forbidden(
+    status=403,
+    reason="Forbidden",
+    message="namespace is being terminated",
+    causes=(Cause(reason="NamespaceTerminating", field="", message=""),),
+)
+AWAY = Unreachable(message="connection refused")
+INVALID = Invalid(status=422, reason="Invalid", message="spec.ingress: Invalid value")
+OUTDATED = SchemaOutdated(status=500, reason="InternalError", message="field not declared in schema")
+
+
+def ingress(body: Body | None) -> Any:
+    return (body or {})["spec"].get("ingress", [])
+
+
+# --- the way it goes when all goes well ---
+
+
+async def test_a_new_policy_takes_four_writes_and_then_none() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    assert [what for _, what in operator.cluster.writes()] == [ALLOW, SERVICE, DENY, STATUS]
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert planned(operator.cluster) == ()
+    assert await operator.once() == Done(None)
+    assert len(operator.cluster.writes()) == 4
+
+
+async def test_a_new_process_on_a_converged_cluster_writes_nothing() -> None:
+    first = Operator(*WORLD)
+    await first.work()
+    second = Operator(cluster=ModelCluster())
+    for body in first.cluster.bodies():
+        builders.shelf_for(second.cluster.store, body).put(body)
+    await second.work(10)
+    assert second.cluster.requests == []
+
+
+async def test_an_audit_writes_its_status_and_nothing_else() -> None:
+    operator = Operator(policy(mode="Audit"), *WORLD[1:])
+    await operator.work()
+    assert [what for _, what in operator.cluster.writes()] == [STATUS]
+    assert operator.condition("Ready") == ("False", "AuditMode")
+
+
+async def test_an_entry_ends_on_its_second() -> None:
+    ends = (NOW + timedelta(seconds=90)).isoformat()
+    operator = Operator(policy(allowed=["192.0.2.1/32", entry("192.0.2.2/32", expiresAt=ends)]), *WORLD[1:])
+    assert await operator.once() == Done(90.0)
+    await operator.work(89.9)
+    assert len(ingress(operator.body(ALLOW))[0]["from"]) == 2
+    await operator.work(0.1)
+    assert ingress(operator.body(ALLOW))[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.1/32"}}]
+
+
+async def test_a_far_expiry_is_looked_at_again_in_time_for_a_clock_that_jumps() -> None:
+    operator = Operator(policy(allowed=[entry("192.0.2.2/32", expiresAt="2030-01-01T00:00:00Z")]), *WORLD[1:])
+    assert await operator.once() == Done(300.0)
+
+
+async def test_an_entry_ends_on_its_second_although_something_else_fails() -> None:
+    ends = (NOW + timedelta(seconds=90)).isoformat()
+    operator = Operator(policy(allowed=[entry("192.0.2.2/32", expiresAt=ends)]), *WORLD[1:])
+    operator.fail(AWAY, SERVICE)
+    outcome = await operator.once()
+    assert isinstance(outcome, Wait)
+    assert outcome.at_latest == 90.0
+
+
+async def test_what_somebody_else_did_is_repaired_counted_and_told() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]), manager="kubectl-patch")
+    await operator.work(5)
+    assert ingress(operator.body(DENY)) == []
+    told = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert {key: told[key] for key in ("object", "field", "writer", "effect")} == {
+        "object": DENY,
+        "field": "spec.ingress",
+        "writer": "kubectl-patch",
+        "effect": "opened",
+    }
+    assert 'drift_total{effect="opened",field="spec.ingress",kind="NetworkPolicy"} 1.0' in text(operator)
+
+
+def text(operator: Operator) -> str:
+    view = View(policies=(), unguarded=(), queue_depth=0, oldest_key_age=0.0, watches=())
+    return operator.metrics.render(view).decode()
+
+
+async def test_a_drift_is_told_although_the_status_had_to_wait_for_a_later_pass() -> None:
+    operator = Operator(*WORLD)
+    await operator.once()
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]))
+    await operator.once()  # within the second of the last status
+    assert "lastDrift" not in (operator.body(STATUS) or {})["status"]
+    await operator.work(2)
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["object"] == DENY
+
+
+# --- whose object is it ---
+
+
+async def test_a_strangers_object_that_answers_200_is_given_back_untouched() -> None:
+    # The same podSelector and policyTypes, no rules: nothing conflicts, and what we add is on it.
+    operator = Operator(*WORLD, immediate=False)
+    before = operator.cluster.create(builders.network_policy(name="shop-allow"))
+    await operator.work()
+    after = operator.body(ALLOW)
+    assert after is not None
+    assert "labels" not in after["metadata"]
+    assert "ownerReferences" not in after["metadata"]
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["managedFields"] == before["metadata"]["managedFields"]
+    assert operator.condition("AllowlistApplied") == ("False", "NameConflict")
+    assert operator.condition("Stalled") == ("True", "NameConflict")
+    assert operator.body(DENY) is None, "nothing after it in the closing order"
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
+
+
+async def test_a_strangers_object_that_conflicts_is_left_alone() -> None:
+    operator = Operator(*WORLD, immediate=False)
+    before = operator.cluster.create(builders.network_policy(name="shop-allow", pod_selector={}, ingress=[{}]))
+    await operator.once()
+    assert operator.body(ALLOW) == before
+    assert operator.condition("AllowlistApplied") == ("False", "NameConflict")
+
+
+async def test_a_name_that_becomes_free_is_taken() -> None:
+    operator = Operator(*WORLD, builders.network_policy(name="shop-allow"))
+    await operator.work(5)
+    assert operator.condition("Ready") == ("False", "NameConflict")
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_our_own_creation_whose_answer_was_lost_is_kept() -> None:
+    operator = Operator(*WORLD, immediate=False)
+
+    def lost(_verb: str, _kind: str, name: str) -> None:
+        if name == "shop-allow":
+            operator.cluster.lost = lambda *_: None
+            raise AWAY
+
+    operator.cluster.lost = lost
+    assert isinstance(await operator.once(), Wait)
+    made = operator.body(ALLOW)
+    assert made is not None
+    assert operator.cluster.store.network_policies.get(NAMESPACE, "shop-allow") is None, "the news is on its way"
+    await operator.work(5)
+    kept = operator.body(ALLOW)
+    assert kept is not None
+    assert kept["metadata"]["uid"] == made["metadata"]["uid"]
+    assert kept["spec"] == made["spec"]
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_child_that_is_gone_unheard_is_made_anew_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+    operator.edit(STATUS, lambda body: body["spec"].update(allowedCIDRs=[entry("192.0.2.0/24")]))
+    operator.cluster.deliver(KIND)
+    outcome = await operator.once()
+    assert outcome == Wait("the view was out of date", 0.0)
+    await operator.work()
+    assert ingress(operator.body(ALLOW))[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+
+
+async def test_nothing_is_made_for_a_policy_that_went_with_its_child() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    operator.cluster.collect_garbage()
+    operator.cluster.deliver("NetworkPolicy")  # the policy's own end comes on another way
+    await operator.work(5)
+    assert operator.cluster.names("NetworkPolicy") == []
+    assert POLICY_LABEL not in (operator.body(SERVICE) or {})["metadata"].get("labels", {})
+
+
+async def test_a_child_that_vanished_is_made_for_the_policy_as_it_is_now() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.edit(STATUS, lambda body: body["spec"].update(allowedCIDRs=[entry("192.0.2.0/24")]))
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+    operator.cluster.deliver("NetworkPolicy")
+    seen: list[str] = []
+    operator.cluster.lost = lambda *_: seen.append(str(operator.body(ALLOW)))
+    await operator.work(5)
+    assert [rule["from"] for rule in ingress(operator.body(ALLOW))] == [[{"ipBlock": {"cidr": "192.0.2.0/24"}}]]
+    assert not any("10.2.3.4" in each for each in seen), "not even for a moment"
+
+
+async def test_a_service_that_is_gone_unheard_is_never_created_by_an_apply() -> None:
+    operator = Operator(*WORLD)
+    operator.cluster.immediate = False
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(5)
+    assert operator.body(SERVICE) is None
+    assert operator.condition("Ready") == ("False", "ServiceNotFound")
+
+
+# --- what happens when a write fails ---
+
+
+@pytest.mark.parametrize(
+    ("what", "standing"),
+    [
+        (ALLOW, []),
+        (SERVICE, [ALLOW]),
+        (DENY, [ALLOW, SERVICE]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("error", "reason", "outcome"),
+    [
+        (FORBIDDEN, "ApplyForbidden", Wait(FORBIDDEN.message, FORBIDDEN_RETRY_SECONDS)),
+        (INVALID, "ApplyRefused", Stalled(INVALID.message)),
+        (OUTDATED, "ApplyRefused", Stalled(OUTDATED.message)),
+        (AWAY, "ApplyFailed", Wait("connection refused")),
+        (TERMINATING, "ApplyFailed", Wait(str(TERMINATING))),
+    ],
+)
+async def test_what_follows_a_failure_in_the_closing_order_is_not_tried(
+    what: str, standing: list[str], error: ApiError, reason: str, outcome: Outcome
+) -> None:
+    operator = Operator(*WORLD)
+    operator.fail(error, what)
+    assert await operator.once() == outcome
+    written = [ALLOW] * (operator.body(ALLOW) is not None)
+    written += [SERVICE] * ((operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local")
+    written += [DENY] * (operator.body(DENY) is not None)
+    assert written == standing
+    kind = {ALLOW: "AllowlistApplied", SERVICE: "ClientIPPreserved", DENY: "DefaultDenyApplied"}[what]
+    assert operator.condition(kind) == ("False", reason)
+    assert operator.condition("Ready")[0] == "False"
+    operator.works_again()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_the_failure_of_one_policy_does_not_stop_the_deny_all_of_another() -> None:
+    operator = Operator(*WORLD, policy(name="late", created=LATER))
+    operator.fail(FORBIDDEN, ALLOW)
+    await operator.once()
+    assert operator.body("NetworkPolicy/late-deny-all") is not None
+
+
+async def test_a_permission_that_is_granted_works_within_seconds() -> None:
+    operator = Operator(*WORLD)
+    operator.fail(FORBIDDEN)
+    await operator.work(60)
+    tries = sum(1 for _, what in operator.cluster.writes() if what == ALLOW)
+    assert 10 <= tries <= 15
+    operator.works_again()
+    await operator.work(FORBIDDEN_RETRY_SECONDS + 1)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_status_that_is_refused_is_tried_again_and_stops_nothing_else() -> None:
+    operator = Operator(*WORLD)
+    operator.fail(AWAY, STATUS)
+    assert isinstance(await operator.once(), Wait)
+    assert planned(operator.cluster) == ()
+    operator.works_again()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_status_is_not_written_on_a_policy_that_has_changed_meanwhile() -> None:
+    operator = Operator(*WORLD)
+    operator.cluster.immediate = False
+    operator.edit(STATUS, lambda body: body["metadata"].update(annotations={"x": "y"}))
+    outcome = await operator.once()
+    assert isinstance(outcome, Wait)
+    assert "status" not in (operator.body(STATUS) or {})
+    operator.cluster.deliver()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_failure_is_complained_of_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    operator = Operator(*WORLD)
+    operator.fail(FORBIDDEN, ALLOW)
+    await operator.work(119)
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.getMessage() for record in warnings] == [
+        f"{ALLOW} in web not created: networkpolicies is forbidden"
+    ] * 2
+
+
+async def test_each_change_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="nodeport_access.test")
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+    await operator.work(5)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    await operator.work(20)
+    lines = [
+        record for record in caplog.records if record.levelno == logging.INFO and "Ready" not in record.getMessage()
+    ]
+    assert [line.getMessage() for line in lines] == [
+        f"{ALLOW} created in web",
+        f"{SERVICE} updated in web",
+        f"{DENY} created in web",
+        f"{SERVICE} updated in web",
+        f"{SERVICE} released in web",
+        f"{DENY} deleted in web",
+        f"{ALLOW} deleted in web",
+    ]
+    assert (vars(lines[3])["writer"], vars(lines[3])["effect"]) == ("argocd", "depends")
+
+
+# --- the health check port ---
+
+
+BALANCER = service(type="LoadBalancer")
+
+
+async def test_a_repair_brings_back_the_port_that_load_balancers_probe() -> None:
+    operator = Operator(policy(), BALANCER, *WORLD[2:])
+    await operator.work(5)
+    assert (operator.body(STATUS) or {})["status"]["healthCheckNodePort"] == 31900
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    assert "healthCheckNodePort" not in (operator.body(SERVICE) or {})["spec"]
+    await operator.work(5)
+    assert (operator.body(SERVICE) or {})["spec"]["healthCheckNodePort"] == 31900
+
+
+async def test_local_comes_back_without_the_port_where_another_service_has_it_now() -> None:
+    operator = Operator(policy(), BALANCER, *WORLD[2:])
+    await operator.work(5)
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    operator.cluster.create(
+        service(
+            name="thief", type="LoadBalancer", traffic_policy="Local", selector={"app": "x"}, healthCheckNodePort=31900
+        )
+    )
+    await operator.work(5)
+    spec = (operator.body(SERVICE) or {})["spec"]
+    assert (spec["externalTrafficPolicy"], spec["healthCheckNodePort"]) == ("Local", 31901)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert (operator.body(STATUS) or {})["status"]["healthCheckNodePort"] == 31901
+
+
+# --- how often ---
+
+
+def answering(node_name: str) -> Callable[[Body], None]:
+    """A change of an EndpointSlice: its only endpoint is on this node."""
+    return lambda body: body.update(endpoints=[endpoint(node=node_name)])
+
+
+async def test_a_status_is_written_at_most_once_a_second_and_ends_with_the_last_word() -> None:
+    operator = Operator(*WORLD)
+    for number in range(100):
+        operator.edit("EndpointSlice/shop-abc", answering(f"n{number}"))
+        await operator.work(0.1)
+    statuses = operator.writes()[STATUS]
+    assert 8 <= statuses <= 11, "ten seconds of changes"
+    await operator.work(2)
+    nodes = (operator.body(STATUS) or {})["status"]["conditions"]
+    assert any("n99" in each["message"] for each in nodes)
+
+
+async def test_a_writer_that_takes_the_field_back_every_second_is_out_waited_and_named() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before = operator.writes()[SERVICE]
+    for _ in range(60):
+        operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+        await operator.work(1)
+    assert operator.writes()[SERVICE] - before == 6
+    assert operator.condition("ClientIPPreserved") == ("False", "ForeignWriter")
+    assert operator.condition("Reconciling") == ("True", "ForeignWriter")
+    message = next(
+        each["message"]
+        for each in (operator.body(STATUS) or {})["status"]["conditions"]
+        if each["type"] == "ClientIPPreserved"
+    )
+    assert message.startswith("argocd keeps setting")
+    await operator.work(300)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local"
+
+
+async def test_while_a_writer_is_out_waited_everything_else_is_repaired_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    for _ in range(3):
+        operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+        await operator.work(0.1)
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]))
+    await operator.work()
+    assert ingress(operator.body(DENY)) == []
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
+
+
+# --- letting go ---
+
+
+async def test_children_are_left_to_the_garbage_collector_first() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    await operator.work(GARBAGE_COLLECTION_SECONDS - 0.1)
+    assert operator.cluster.names("NetworkPolicy") == ["shop-allow", "shop-deny-all"]
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster", "the field goes back at once"
+    await operator.work(0.2)
+    assert operator.cluster.names("NetworkPolicy") == []
+    assert Counter(verb for verb, _ in operator.cluster.writes())["delete"] == 2
+
+
+async def test_what_the_garbage_collector_took_is_not_deleted_again() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    await operator.work(1)
+    operator.cluster.collect_garbage()
+    await operator.work(30)
+    assert Counter(verb for verb, _ in operator.cluster.writes())["delete"] == 0
+
+
+async def test_orphans_are_deleted_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    for what in (ALLOW, DENY):
+        operator.edit(what, lambda body: body["metadata"].pop("ownerReferences"), manager="kube-controller-manager")
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    await operator.work()
+    assert operator.cluster.names("NetworkPolicy") == []
+
+
+async def test_an_object_that_changed_since_it_was_seen_is_not_deleted() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    operator.cluster.immediate = False
+    operator.edit(DENY, lambda body: body["metadata"].update(annotations={"mine": "now"}))
+    operator.seconds += GARBAGE_COLLECTION_SECONDS + 1
+    await operator.once()
+    operator.seconds += GARBAGE_COLLECTION_SECONDS + 1
+    assert isinstance(await operator.once(), Wait)
+    assert operator.body(DENY) is not None
+
+
+async def test_a_policy_switched_to_audit_lets_go_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(STATUS, lambda body: body["spec"].update(mode="Audit"))
+    await operator.work(2)
+    assert operator.cluster.names("NetworkPolicy") == []
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
+    assert operator.condition("Ready") == ("False", "AuditMode")
+
+
+# --- memory ---
+
+
+def remembered(thing: object, seen: set[int] | None = None) -> list[Any]:
+    """Every entry of every container that our own objects hold, the store's and the cluster's aside."""
+    seen = set() if seen is None else seen
+    found: list[Any] = []
+    for name, value in vars(thing).items() if hasattr(thing, "__dict__") else ():
+        if id(value) in seen or name in ("_store", "_api", "_metrics", "_log"):
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict | list | set):
+            found += value
+        elif type(value).__module__.startswith("nodeport_access"):
+            found += remembered(value, seen)
+    return found
+
+
+async def test_nothing_is_remembered_of_what_is_gone() -> None:
+    operator = Operator(*WORLD, policy(name="late", created=LATER))
+    operator.fail(FORBIDDEN, ALLOW)
+    await operator.work(2)
+    operator.works_again()
+    await operator.work(10)
+    for _ in range(5):
+        operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+        operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]))
+        await operator.work(0.3)
+    assert remembered(operator.reconciler), "or this shows nothing"
+    for name in ("shop", "late"):
+        operator.cluster.remove(KIND, NAMESPACE, name)
+    await operator.work(1)
+    operator.cluster.collect_garbage()
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(10)
+    # What lapses by time is swept by whatever comes next, here another Service.
+    operator.seconds += 3600
+    operator.cluster.create(policy(name="next", service="next", allowed=[]))
+    operator.cluster.remove(KIND, NAMESPACE, "next")
+    other = ServiceKey(NAMESPACE, "third")
+    operator.cluster.create(policy(name="third", service="third", allowed=[]))
+    operator.fail(AWAY)
+    await operator.once(other)
+    left = [each for each in remembered(operator.reconciler) if "third" not in str(each)]
+    assert left == []
+
+
+# --- any history, with any failures: access is never wider than before or than wanted ---
+
+
+@dataclass
+class Watching:
+    """What was open at each moment between two requests."""
+
+    cluster: ModelCluster
+    states: list[Any] = field(default_factory=list)
+
+    def note(self, *_: str) -> None:
+        self.states.append(access(self.cluster))
+
+
+FAULTS = st.dictionaries(
+    st.sampled_from(
+        [
+            *(
+                f"NetworkPolicy/{name}{suffix}"
+                for name in ("elder", "shop", "twin")
+                for suffix in ("-allow", "-deny-all")
+            ),
+            SERVICE,
+        ]
+    ),
+    st.sampled_from([FORBIDDEN, AWAY, INVALID]),
+    max_size=4,
+)
+HISTORIES = st.lists(st.one_of(st.just(SETTLE), st.sampled_from(EVENTS), st.sampled_from(EVENTS)), max_size=8)
+
+
+def story(*names: str) -> list[Event]:
+    known = {event.name: event for event in [*EVENTS, SETTLE]}
+    return [known[name] for name in names]
+
+
+@properties(150)
+@given(HISTORIES, FAULTS)
+@example(story(SETTLE.name, "shop is removed", "elder is created"), {"NetworkPolicy/elder-allow": FORBIDDEN})
+@example(story(SETTLE.name, "elder is created", SETTLE.name, "shop is made auditing"), {})
+async def test_whatever_fails_pods_that_were_shut_stay_shut_while_a_policy_holds_their_service(
+    history: list[Event], faults: dict[str, ApiError]
+) -> None:
+    cluster = played(history)
+    operator = Operator(cluster=cluster)
+    watching = Watching(cluster)
+    watching.note()
+
+    def fault(verb: str, kind: str, name: str) -> None:
+        watching.note()
+        if verb != "get" and (error := faults.get(f"{kind}/{name}")) is not None:
+            raise error
+
+    cluster.fault = fault
+    snapshot = cluster.store.snapshot(KEY, NOW)
+    held = snapshot.holder is not None and snapshot.service is not None and bool(snapshot.service.selector)
+    await operator.work(GARBAGE_COLLECTION_SECONDS + 1)
+    watching.note()
+    first, states = watching.states[0], watching.states[1:]
+    operator.works_again()
+    await operator.work(60)
+    assert plan(cluster.store.snapshot(KEY, NOW)) == (), "once nothing fails any more, everything is as wanted"
+    last = access(cluster)
+    for state in states:
+        assert opened_beyond(state, first, last) == []
+        if held:
+            shut = [way for way in first if first[way].addresses != EVERYONE and last[way].addresses != EVERYONE]
+            assert not [way for way in shut if state[way].addresses == EVERYONE]
