@@ -209,7 +209,7 @@ class Reason(StrEnum):
     NAME_CONFLICT = (
         "NameConflict",
         Weight.LASTING,
-        "An object of somebody else stands under the name of a child; rename one of the two.",
+        "An object of somebody else has the name of a child; delete it, or give the policy another name.",
     )
     APPLY_FORBIDDEN = (
         "ApplyForbidden",

@@ -136,7 +136,7 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
 
 def not_ours(name: str) -> str:
     """The sentence about a stranger's NetworkPolicy that stands under the name of a child."""
-    return f"NetworkPolicy {name!r} is not the operator's; rename it, or the policy whose child would bear that name."
+    return f"NetworkPolicy {name!r} is not the operator's; delete it, or give this policy another name."
 
 
 def claimed(case: Case) -> str:

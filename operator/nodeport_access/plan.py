@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from nodeport_access import desired
 from nodeport_access.api import (
+    ALLOW_SUFFIX,
     DENY_SUFFIX,
     Body,
     ConditionType,
@@ -69,6 +70,11 @@ class Write:
     def object(self) -> str:
         """Kind and name, as messages and metrics name the object."""
         return f"{self.kind}/{self.name}"
+
+    @property
+    def is_allowlist(self) -> bool:
+        """Whether it makes or changes an allowlist, without which nothing may be closed further."""
+        return self.policy is not None and self.name == f"{self.policy.name}{ALLOW_SUFFIX}"
 
     @property
     def drift(self) -> Difference | None:

@@ -101,10 +101,11 @@ class Reconciler:
         except ApiError as error:
             failure = _failure(write, error)
             current.failures[write.object] = failure
-            if write.policy is not None:
-                # What follows in the closing order would cut allowed clients off without what was to come before it.
-                # Nor is anything let go: what another policy left may be all that keeps the pods shut.
-                current.stopped |= {write.policy, None}
+            # Nothing is let go: what another policy left may be all that keeps the pods shut.
+            current.stopped.add(None)
+            if write.is_allowlist:
+                # What follows in the closing order would cut allowed clients off.
+                current.stopped.add(write.policy)
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
                 self._complain(key, write, failure)
             return

@@ -88,7 +88,7 @@ def _planned(writes: Sequence[Write]) -> list[Body]:
         {
             "action": str(write.verb),
             "object": write.object,
-            "fields": [difference.path for difference in write.differences],
+            **({"fields": [difference.path for difference in write.differences]} if write.differences else {}),
         }
         for write in writes[:PLAN_LIMIT]
     ]

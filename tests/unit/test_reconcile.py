@@ -330,7 +330,7 @@ async def test_a_service_that_is_gone_unheard_is_never_created_by_an_apply() -> 
     ("what", "standing"),
     [
         (ALLOW, []),
-        (SERVICE, [ALLOW]),
+        (SERVICE, [ALLOW, DENY]),
         (DENY, [ALLOW, SERVICE]),
     ],
 )
@@ -344,7 +344,7 @@ async def test_a_service_that_is_gone_unheard_is_never_created_by_an_apply() -> 
         (TERMINATING, "ApplyFailed", Wait(str(TERMINATING))),
     ],
 )
-async def test_what_follows_a_failure_in_the_closing_order_is_not_tried(
+async def test_nothing_is_closed_without_the_allowlist_and_nothing_else_holds_back_the_rest(
     what: str, standing: list[str], error: ApiError, reason: str, outcome: Outcome
 ) -> None:
     operator = Operator(*WORLD)

@@ -172,13 +172,13 @@ def test_a_write_tells_the_worst_of_what_somebody_else_did(differences: list[Dif
 def test_an_audit_tells_the_writes_that_it_holds_back() -> None:
     found = status(policy(mode="Audit"), *WORLD)
     assert found["plan"] == [
-        {"action": "create", "object": "NetworkPolicy/shop-allow", "fields": []},
+        {"action": "create", "object": "NetworkPolicy/shop-allow"},
         {
             "action": "update",
             "object": "Service/shop",
             "fields": ["spec.externalTrafficPolicy", "metadata.labels"],
         },
-        {"action": "create", "object": "NetworkPolicy/shop-deny-all", "fields": []},
+        {"action": "create", "object": "NetworkPolicy/shop-deny-all"},
     ]
     assert len(found["plan"]) <= PLAN_LIMIT
     assert "plan" not in status(policy(), *WORLD)
