@@ -68,7 +68,7 @@ class AuditLog:
         return [
             event
             for event in read(self.path, since=since)[0]
-            if not event["requestURI"].startswith(_MARK) and user in (None, event["user"]["username"])
+            if not event["requestURI"].startswith(_MARK) and user in (None, event["user"].get("username"))
         ]
 
     def _has_reached(self, uri: str) -> bool:

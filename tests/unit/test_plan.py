@@ -165,6 +165,7 @@ def test_only_what_is_ours_is_changed_and_only_what_is_missing_is_made(history: 
 @example(story("shop is made auditing"))
 @example(story(WORK, "twin is created to audit", "shop is being deleted"))
 @example(story(WORK, "elder is created to audit", WORK))
+@example(story(WORK, "shop is made auditing", "shop-allow is removed"))
 def test_an_audit_tells_exactly_what_enforcing_would_do_and_does_nothing(history: list[Event]) -> None:
     cluster = played(history)
     snapshot = cluster.store.snapshot(KEY, NOW)

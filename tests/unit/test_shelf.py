@@ -133,6 +133,15 @@ def test_what_the_api_server_says_is_gone_stays_gone_when_its_last_event_comes_l
     assert watched.content() == "x"
 
 
+def test_a_list_taken_before_the_end_of_an_object_does_not_bring_it_back() -> None:
+    watched = Watched()
+    watched.shelf.put(body(5))
+    watched.shelf.forget("web", "a", "u1")
+    watched.shelf.drop(body(9, "b", uid="u2"))
+    watched.shelf.replace([body(5), body(8, "b", uid="u2")], "8")
+    assert (watched.content(), watched.content("b")) == (None, None)
+
+
 def test_an_object_with_another_uid_is_not_forgotten() -> None:
     watched = Watched()
     watched.shelf.put(body(5, uid="u2"))
