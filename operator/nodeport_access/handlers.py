@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import kopf
 
 from nodeport_access.api import GROUP, PLURAL, VERSION, Body
 from nodeport_access.kube import Configuration
+
+LEAVE_SECONDS = 0.4
+"""What Kopf gets to end by itself once all our own tasks have; it takes a tenth of that."""
 
 
 class EndlessBackoffs:
@@ -45,16 +49,29 @@ async def run(
     kopf.on.login(registry=registry)(_login(configuration))
     kopf.on.cleanup(registry=registry)(_clean_up(clean_up))
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop))
-    await kopf.operator(
-        registry=registry,
-        settings=_settings(),
-        # Else Kopf asks for the name of the user, which a container that runs under a bare number has not.
-        identity=cast(Any, "nodeport-access"),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
+    stopped = asyncio.create_task(stop.wait())
+    operator = asyncio.create_task(
+        kopf.operator(
+            registry=registry,
+            settings=_settings(),
+            # Else Kopf asks for the name of the user, which a container that runs under a bare number has not.
+            identity=cast(Any, "nodeport-access"),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
     )
+    await asyncio.wait([operator, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    await clean_up()
+    await asyncio.wait([operator], timeout=LEAVE_SECONDS)
+    # A stop that hits Kopf while it starts leaves a task of Kopf's own behind, for which it would wait 5 s.
+    if operator.cancel():
+        with suppress(asyncio.CancelledError):
+            await operator
+    else:
+        await operator
 
 
 def _settings() -> kopf.OperatorSettings:

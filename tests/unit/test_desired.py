@@ -83,7 +83,7 @@ def cases(draw: st.DrawFn) -> tuple[Body, Body]:
     return draw(policies()), draw(services())
 
 
-@properties(150)
+@properties(100)
 @given(cases())
 def test_no_rule_has_empty_peers_or_ports(case: tuple[Body, Body]) -> None:
     policy, service = map_case(case)
@@ -96,7 +96,7 @@ def test_no_rule_has_empty_peers_or_ports(case: tuple[Body, Body]) -> None:
         assert rules(desired.deny_body(policy, service, holder=holder)) == []
 
 
-@properties(150)
+@properties(100)
 @given(cases())
 def test_the_blocks_of_a_rule_are_canonical_disjoint_and_as_few_as_can_be(case: tuple[Body, Body]) -> None:
     policy, service = map_case(case)
@@ -141,7 +141,7 @@ def edges(policy: Body) -> Iterator[Address]:
                     yield ip_address(value.to_bytes(network.max_prefixlen // 8, "big"))
 
 
-@properties(150)
+@properties(100)
 @given(cases())
 def test_an_address_gets_in_exactly_where_an_entry_in_force_lets_it_in(case: tuple[Body, Body]) -> None:
     policy_body, service_body = case

@@ -27,7 +27,7 @@ from tests.unit import builders
 from tests.unit.builders import KEY, LATER, NAMESPACE, NOW, endpoint, endpoint_slice, entry, node, pod, policy, service
 from tests.unit.model_cluster import ModelCluster
 from tests.unit.strategies import properties
-from tests.unit.worlds import EVENTS, SETTLE, Event, access, opened_beyond, planned, played
+from tests.unit.worlds import EVENTS, SETTLE, Event, access, opened_beyond, planned, played, promised, story
 
 ALLOW, DENY, SERVICE, STATUS = (
     "NetworkPolicy/shop-allow",
@@ -656,12 +656,7 @@ FAULTS = st.dictionaries(
 HISTORIES = st.lists(st.one_of(st.just(SETTLE), st.sampled_from(EVENTS), st.sampled_from(EVENTS)), max_size=8)
 
 
-def story(*names: str) -> list[Event]:
-    known = {event.name: event for event in [*EVENTS, SETTLE]}
-    return [known[name] for name in names]
-
-
-@properties(150)
+@properties(100)
 @given(HISTORIES, FAULTS)
 @example(story(SETTLE.name, "shop is removed", "elder is created"), {"NetworkPolicy/elder-allow": FORBIDDEN})
 @example(story(SETTLE.name, "elder is created", SETTLE.name, "shop is made auditing"), {})
@@ -670,7 +665,7 @@ async def test_whatever_fails_pods_that_were_shut_stay_shut_while_a_policy_holds
 ) -> None:
     cluster = played(history)
     operator = Operator(cluster=cluster)
-    watching = Watching(cluster)
+    pods, watching = promised(cluster, history), Watching(cluster)
     watching.note()
 
     def fault(verb: str, kind: str, name: str) -> None:
@@ -689,7 +684,7 @@ async def test_whatever_fails_pods_that_were_shut_stay_shut_while_a_policy_holds
     assert plan(cluster.store.snapshot(KEY, NOW)) == (), "once nothing fails any more, everything is as wanted"
     last = access(cluster)
     for state in states:
-        assert opened_beyond(state, first, last) == []
+        assert opened_beyond(pods, state, first, last) == []
         if held:
             shut = [way for way in first if first[way].addresses != EVERYONE and last[way].addresses != EVERYONE]
             assert not [way for way in shut if state[way].addresses == EVERYONE]

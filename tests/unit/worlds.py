@@ -7,7 +7,7 @@ must hold there (`test_plan`, `test_reconcile`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -19,7 +19,6 @@ from nodeport_access.api import KIND, POLICY_LABEL, Body
 from nodeport_access.checks import Case
 from nodeport_access.label_selectors import selects
 from nodeport_access.observed import TargetPort
-from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write, plan
 from nodeport_access.rules import EVERYONE, NOBODY, Admission
 from nodeport_access.status import status_body, status_of
@@ -88,16 +87,31 @@ def access(cluster: ModelCluster) -> dict[tuple[int, TargetPort], Admission]:
 Access = Mapping[tuple[int, TargetPort], Admission]
 
 
-def opened_beyond(now: Access, *known: Access) -> list[tuple[Body, TargetPort]]:
-    """Where somebody gets in now who gets in by none of the others."""
+def opened_beyond(pods: Collection[int], now: Access, *known: Access) -> list[tuple[Body, TargetPort]]:
+    """Where somebody gets in to these pods now who gets in by none of the others."""
     found = []
     for way, admission in now.items():
         total = NOBODY
         for other in known:
             total |= other[way]
-        if admission.exceeds(total):
+        if way[0] in pods and admission.exceeds(total):
             found.append((dict(LABELS[way[0]]), way[1]))
     return found
+
+
+def pods_of(cluster: ModelCluster) -> set[int]:
+    """The pods that the Service selects, each by its place in LABELS."""
+    service = cluster.store.services.get(NAMESPACE, NAME)
+    if service is None or not service.selector:
+        return set()
+    return {number for number, labels in enumerate(LABELS) if selects({"matchLabels": service.selector}, labels)}
+
+
+def promised(cluster: ModelCluster, history: list[Event]) -> set[int]:
+    """The pods that may never be open in between. All of them, unless somebody pointed a child of ours at pods of his
+    choice: that those were shut was never meant, and they may be open for the moment of the repair."""
+    strayed = any("pointed at" in event.name for event in history)
+    return pods_of(cluster) if strayed else set(range(len(LABELS)))
 
 
 # --- what others do ---
@@ -230,14 +244,15 @@ HISTORIES = st.lists(
 )
 
 
+def story(*names: str) -> list[Event]:
+    """A history by the names of its events."""
+    known = {event.name: event for event in [*EVENTS, SETTLE]}
+    return [known[name] for name in names]
+
+
 def played(history: list[Event]) -> ModelCluster:
     """The cluster after a history that begins with an open Service and a policy for it."""
     cluster = ModelCluster(builders.service(), builders.policy(created=POLICY_NAMES[NAME]), builders.pod())
     for event in history:
         event.happen(cluster)
     return cluster
-
-
-def is_child(write: Write) -> bool:
-    """Whether a write is about a NetworkPolicy."""
-    return write.kind is Kind.NETWORK_POLICY
