@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nodeport_access.api import Reason, Weight
+from nodeport_access.reasons import Reason, Weight
 
 HEAD = """# Conditions and reasons
 

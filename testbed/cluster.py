@@ -137,7 +137,7 @@ class Cluster:
         name = body["metadata"]["name"]
         wait_for(
             lambda: self.find("ServiceAccount", "default", namespace=name),
-            seconds=30,
+            seconds=60,
             what=f"the default ServiceAccount of namespace {name}",
             every=0.01,
         )

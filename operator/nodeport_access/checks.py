@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nodeport_access import desired
-from nodeport_access.api import Body, ConditionType, Policy, Reason, TrafficPolicy
+from nodeport_access.api import Body, ConditionType, Policy, TrafficPolicy
 from nodeport_access.conditions import Condition, fails, holds, listed, unknown
 from nodeport_access.drift import network_policy_drift
 from nodeport_access.observed import Service
 from nodeport_access.outcome import Failure, Kind
+from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Role, Snapshot
 
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from nodeport_access.api import Body, ConditionType, Reason
+from nodeport_access.api import Body, ConditionType
+from nodeport_access.reasons import Reason
 
 MESSAGE_LIMIT = 32768
 """Bytes and characters that metav1.Condition allows in a message."""

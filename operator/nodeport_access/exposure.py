@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from nodeport_access import desired, rules
-from nodeport_access.api import ConditionType, Reason
+from nodeport_access.api import ConditionType
 from nodeport_access.checks import Case, service_resolved
 from nodeport_access.cidrs import AddressSet, Family
 from nodeport_access.conditions import NAMED, Condition, fails, holds, listed, unknown
 from nodeport_access.observed import NetworkPolicy, Service, TargetPort
+from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Snapshot
 
 

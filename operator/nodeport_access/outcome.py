@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nodeport_access.api import Reason
+from nodeport_access.reasons import Reason
 
 
 class Kind(StrEnum):

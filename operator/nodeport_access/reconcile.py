@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Logger
 
-from nodeport_access.api import Policy, PolicyKey, Reason, ServiceKey
+from nodeport_access.api import Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention
@@ -20,6 +20,7 @@ from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaO
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failure, Kind, Outcome, Stalled, Wait
 from nodeport_access.plan import Verb, Write, plan
+from nodeport_access.reasons import Reason
 from nodeport_access.reporter import Later, Reporter
 from nodeport_access.snapshot import Snapshot
 from nodeport_access.status import Drift, drift_of

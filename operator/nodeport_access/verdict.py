@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from nodeport_access import checks, exposure
-from nodeport_access.api import ConditionType, Isolation, Reason, Weight
+from nodeport_access.api import ConditionType, Isolation
 from nodeport_access.checks import Case, claimed
 from nodeport_access.conditions import Condition, fails, holds, listed
+from nodeport_access.reasons import Reason, Weight
 from nodeport_access.snapshot import Role
 
 CHECKS: tuple[Callable[[Case], Condition], ...] = (

@@ -11,17 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeport_access.api import (
-    ConditionType,
-    Isolation,
-    Mode,
-    PolicyKey,
-    Reason,
-    ServiceKey,
-    TrafficPolicy,
-    Weight,
-    parse_policy,
-)
+from nodeport_access.api import ConditionType, Isolation, Mode, PolicyKey, ServiceKey, TrafficPolicy, parse_policy
+from nodeport_access.reasons import Reason, Weight
 from tests.unit import builders
 from tests.unit.builders import NOW, entry
 from tests.unit.strategies import properties

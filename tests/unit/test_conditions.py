@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeport_access.api import Body, ConditionType, Reason
+from nodeport_access.api import Body, ConditionType
 from nodeport_access.conditions import (
     MESSAGE_LIMIT,
     Condition,
@@ -22,6 +22,7 @@ from nodeport_access.conditions import (
     unknown,
     upsert,
 )
+from nodeport_access.reasons import Reason
 from tests.unit.builders import NOW
 from tests.unit.strategies import properties
 

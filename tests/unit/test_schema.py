@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nodeport_access import api, plan, status
+from nodeport_access import api, plan, reasons, status
 from nodeport_access.api import AllowedCIDR, Effect, Isolation, Mode, TrafficPolicy, parse_policy
 from nodeport_access.conditions import MESSAGE_LIMIT, Status
 
@@ -83,4 +83,4 @@ def test_a_condition_message_is_bounded_as_in_the_crd() -> None:
 
 def test_every_reason_fits_the_pattern_of_the_crd() -> None:
     reason = STATUS["conditions"]["items"]["properties"]["reason"]
-    assert all(re.fullmatch(reason["pattern"], each) and len(each) <= reason["maxLength"] for each in api.Reason)
+    assert all(re.fullmatch(reason["pattern"], each) and len(each) <= reason["maxLength"] for each in reasons.Reason)
