@@ -6,7 +6,7 @@ Not the business of this module: what is healthy (``controller``), or what the m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -34,16 +34,16 @@ def metrics_app(metrics: Metrics, view: Callable[[], View]) -> web.Application:
 def health_app(*, unhealthy: Callable[[], str], unready: Callable[[], str]) -> web.Application:
     """``/healthz`` and ``/readyz``: 200 with ``ok``, or 503 with the reason."""
 
-    def probe(reason: Callable[[], str]) -> Callable[[web.Request], object]:
-        async def answer(_: web.Request) -> web.Response:
+    def probe(reason: Callable[[], str]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(_: web.Request) -> web.StreamResponse:
             text = reason()
             return web.Response(text=f"{text or 'ok'}\n", status=503 if text else 200)
 
         return answer
 
     app = web.Application()
-    app.router.add_get("/healthz", probe(unhealthy))  # type: ignore[arg-type]
-    app.router.add_get("/readyz", probe(unready))  # type: ignore[arg-type]
+    app.router.add_get("/healthz", probe(unhealthy))
+    app.router.add_get("/readyz", probe(unready))
     return app
 
 
