@@ -98,8 +98,17 @@ class SupervisedProcess:
         )
 
     def resume(self) -> None:
-        """SIGCONT; nothing happens if it is not paused."""
+        """SIGCONT, and wait until no thread is stopped any more, or the next pause would take this stop for its own.
+
+        Nothing happens if it is not paused.
+        """
         self.send(signal.SIGCONT)
+        wait_for(
+            lambda: self.exit_code() is not None or "T" not in _states(self.pid),
+            seconds=10,
+            what=f"{self.name} to go on",
+            every=0.001,
+        )
 
     def wait(self, *, seconds: float) -> int | None:
         """Wait for its end at most so long; the exit code, or None if it still runs."""

@@ -193,6 +193,7 @@ def test_a_change_touches_every_service_to_which_it_matters(changes: list[tuple[
 
 @properties(150)
 @given(CHANGES)
+@example(puts(*FORMS))
 def test_the_indexes_find_what_a_scan_of_everything_finds(changes: list[tuple[str, Body]]) -> None:
     seen = Seen()
     last: dict[tuple[str, str], Body] = {}
@@ -211,6 +212,7 @@ def test_the_indexes_find_what_a_scan_of_everything_finds(changes: list[tuple[st
 
 @properties(100)
 @given(CHANGES)
+@example(puts(*FORMS))
 def test_nothing_stays_behind_when_everything_is_gone(changes: list[tuple[str, Body]]) -> None:
     seen = Seen()
     for verb, body in changes:
