@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,7 +23,7 @@ Body = dict[str, Any]
 
 
 @asynccontextmanager
-async def serving(handler: Handler, *, port: int = 0) -> AsyncIterator[str]:
+async def serving(handler: Handler, *, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Every request goes to the handler; yields the URL."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -35,10 +36,10 @@ async def serving(handler: Handler, *, port: int = 0) -> AsyncIterator[str]:
     application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
+    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True, ssl_context=tls)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -6,14 +6,19 @@ What a real API server answers to the same verbs is in `tests/api/test_client.py
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import datetime
+import gc
 import json
 import os
+import socket
+import ssl
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -43,6 +48,7 @@ from nodeport_access.kube import (
     load_configuration,
     wire,
 )
+from testbed.certificates import Authority
 from tests.unit.misbehaving_api_server import (
     Handler,
     ServiceWorld,
@@ -558,6 +564,49 @@ async def test_many_watches_leave_room_for_requests() -> None:
 
 
 # --- lists ----------------------------------------------------------------------------------------------
+
+
+def connections_to(url: str) -> int:
+    """How many sockets of this process are connected to a server, whoever holds them."""
+    port = urlsplit(url).port
+    sockets = [found for found in gc.get_objects() if isinstance(found, socket.socket) and found.fileno() != -1]
+    peers = []
+    for found in sockets:
+        if found.family == socket.AF_INET:
+            with contextlib.suppress(OSError):  # one that listens has no peer
+                peers.append(found.getpeername())
+    return sum(peer[1] == port for peer in peers)
+
+
+async def test_a_stream_that_is_left_leaves_no_connection_behind(tmp_path: Path) -> None:
+    authority = Authority(name="servers", now=datetime.datetime.now(datetime.UTC))
+    pair = authority.server(hosts=("127.0.0.1",))
+    for name, content in (("ca", authority.certificate), ("certificate", pair.public), ("key", pair.private)):
+        (tmp_path / name).write_bytes(content)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+
+    async def one_event_and_then_silence(request: web.Request) -> web.StreamResponse:
+        response = await opened(request)
+        await send(response, bookmark(5))
+        await asyncio.sleep(60)
+        return response
+
+    async def never() -> Configuration:
+        raise AssertionError("the credentials are good")
+
+    async with serving(one_event_and_then_silence, tls=tls) as url:
+        configuration = configuration_for(url)
+        configuration.ssl_ca_cert = str(tmp_path / "ca")
+        client = Client(configuration=configuration, load=never, observer=lambda *_: None)
+        try:
+            async with client.watch(PODS, resource_version="4", timeout_seconds=300) as events:
+                await anext(events)
+                assert connections_to(url) == 1
+        finally:
+            await client.close()
+        await asyncio.sleep(0)  # a loop that ends now must not have more to do than this
+        assert connections_to(url) == 0
 
 
 async def test_a_list_in_chunks_is_complete_and_its_items_say_what_they_are() -> None:

@@ -200,6 +200,9 @@ def _good(answer: Answer) -> Iterator[None]:
             raise refusal(status=response.status, said=said, retry_after=response.headers.get("Retry-After"))
         yield
     finally:
+        # A stream that is left: a polite end of TLS waits for the other side, where no pool knows of it.
+        if response.connection is not None and response.connection.transport is not None:
+            response.connection.transport.abort()
         response.close()
 
 
