@@ -170,22 +170,19 @@ class Site:
 
     def history(self, *moments: Moment) -> list[list[dict[str, Json]]]:
         """For each moment: every state that the objects of its kind went through since, by name (takes a second)."""
-        with ThreadPoolExecutor() as threads:
-            return list(threads.map(self._history, moments))
+        return [_states(moment, events) for moment, events in zip(moments, self.events(*moments), strict=True)]
 
-    def _history(self, since: Moment) -> list[dict[str, Json]]:
+    def events(self, *moments: Moment) -> list[list[Json]]:
+        """For each moment: every watch event of its kind since, in order (takes a second)."""
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(self._events, moments))
+
+    def _events(self, since: Moment) -> list[Json]:
         query = f"?watch=true&resourceVersion={since.revision}&timeoutSeconds=1"
-        events = self.kubectl("get", "--raw", path(kind=since.kind, namespace=self.namespace) + query).splitlines()
-        states = [dict(since.objects)]
-        for event in map(json.loads, events):
-            state, found = dict(states[-1]), event["object"]
-            if event["type"] == "DELETED":
-                del state[found["metadata"]["name"]]
-            else:
-                assert event["type"] in ("ADDED", "MODIFIED"), event
-                state[found["metadata"]["name"]] = found
-            states.append(state)
-        return states
+        lines = self.kubectl("get", "--raw", path(kind=since.kind, namespace=self.namespace) + query).splitlines()
+        events = [json.loads(line) for line in lines]
+        assert {event["type"] for event in events} <= {"ADDED", "MODIFIED", "DELETED"}, events
+        return events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +192,23 @@ class Moment:
     kind: str
     revision: str
     objects: dict[str, Json]
+
+
+def _states(moment: Moment, events: Iterable[Json]) -> list[dict[str, Json]]:
+    states = [dict(moment.objects)]
+    for event in events:
+        states.append(after(states[-1], event))
+    return states
+
+
+def after(state: Mapping[str, Json], event: Json) -> dict[str, Json]:
+    """Objects of one kind by name, after a watch event."""
+    state, found = dict(state), event["object"]
+    if event["type"] == "DELETED":
+        del state[found["metadata"]["name"]]
+    else:
+        state[found["metadata"]["name"]] = found
+    return state
 
 
 def entries(allowed: Iterable[str | Json]) -> list[Json]:

@@ -13,15 +13,8 @@ import pytest
 
 from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
-from tests.api.access import (
-    LABELS,
-    Moment,
-    Site,
-    admissions,
-    assert_no_rule_admits_everyone,
-    isolated,
-    until,
-)
+from tests.api.access import LABELS, Site, assert_no_rule_admits_everyone, until
+from tests.api.witness import Witness
 
 # The name decides between policies of the same second, so the holder's comes first in the alphabet.
 HOLDER, WAITING = "first", "later"
@@ -49,18 +42,6 @@ def create_both(site: Site, **waiting: str) -> None:
     site.await_ready(HOLDER)
     site.create_policy(WAITING, allowed=LISTS[WAITING], **waiting)
     site.await_condition("Ready", "False ServiceAlreadyClaimed", WAITING)
-
-
-def assert_never_open(site: Site, children: Moment, service: Moment) -> None:
-    """At no moment since were the pods without a NetworkPolicy that isolates them, or open to anybody who is in neither
-    list, or the Service other than Local."""
-    states, services = site.history(children, service)
-    assert len(states) > 1
-    for state in states:
-        assert isolated(LABELS, state.values()), f"only {sorted(state)} at one moment"
-        admitted = {cidr for one in state.values() for cidrs in admissions(one).values() for cidr in cidrs}
-        assert admitted <= {cidr for cidrs in LISTS.values() for cidr in cidrs}
-    assert all(state["web"]["spec"]["externalTrafficPolicy"] == "Local" for state in services)
 
 
 def test_a_later_policy_waits_with_its_own_deny_all_in_place_and_names_the_holder(site: Site) -> None:
@@ -97,19 +78,19 @@ def orphan_the_children_of_the_holder(site: Site) -> None:
 @pytest.mark.parametrize("step_back", [delete_the_holder, turn_the_holder_to_audit, orphan_the_children_of_the_holder])
 def test_the_waiting_policy_takes_over_without_a_gap(step_back: Callable[[Site], None], site: Site) -> None:
     create_both(site)
-    children, service = site.moment("NetworkPolicy"), site.moment("Service")
+    witness = Witness(site)
 
     step_back(site)
 
     assert_taken_over(site)
-    assert_never_open(site, children, service)
+    witness.assert_never_wider()
 
 
 def test_the_waiting_policy_keeps_the_pods_shut_while_the_operator_is_away(
     site: Site, shared_operator: OperatorProcess
 ) -> None:
     create_both(site)
-    children, service = site.moment("NetworkPolicy"), site.moment("Service")
+    witness = Witness(site)
 
     shared_operator.pause()
     try:
@@ -121,7 +102,7 @@ def test_the_waiting_policy_keeps_the_pods_shut_while_the_operator_is_away(
         shared_operator.resume()
 
     assert_taken_over(site)
-    assert_never_open(site, children, service)
+    witness.assert_never_wider()
 
 
 def assert_taken_over(site: Site) -> None:
@@ -135,7 +116,7 @@ def assert_taken_over(site: Site) -> None:
 
 def test_a_holder_that_is_only_kept_by_a_finalizer_counts_as_gone(site: Site) -> None:
     create_both(site)
-    children, service = site.moment("NetworkPolicy"), site.moment("Service")
+    witness = Witness(site)
     site.edit("NodePortAccessPolicy", HOLDER, metadata={"finalizers": ["example.org/hold"]})
 
     site.delete("NodePortAccessPolicy", HOLDER)
@@ -145,7 +126,7 @@ def test_a_holder_that_is_only_kept_by_a_finalizer_counts_as_gone(site: Site) ->
     assert site.policy(HOLDER)["metadata"]["deletionTimestamp"]
     site.edit("NodePortAccessPolicy", HOLDER, metadata={"finalizers": None})
     assert_taken_over(site)
-    assert_never_open(site, children, service)
+    witness.assert_never_wider()
 
 
 def next_second() -> None:
@@ -156,7 +137,7 @@ def next_second() -> None:
 def test_a_holder_that_is_made_anew_has_to_wait(site: Site) -> None:
     create_both(site)
     next_second()
-    children, service = site.moment("NetworkPolicy"), site.moment("Service")
+    witness = Witness(site)
 
     site.delete("NodePortAccessPolicy", HOLDER)
     site.create_policy(HOLDER, allowed=LISTS[HOLDER])
@@ -166,7 +147,7 @@ def test_a_holder_that_is_made_anew_has_to_wait(site: Site) -> None:
     assert message == "Service 'web' is guarded by the older policy 'later'."
     site.await_network_policies("first-deny-all", "later-allow", "later-deny-all")
     assert site.guard_of() == ("Local", WAITING)
-    assert_never_open(site, children, service)
+    witness.assert_never_wider()
 
 
 def test_an_older_policy_that_turns_to_enforce_takes_the_service_without_a_gap(site: Site) -> None:
@@ -175,7 +156,7 @@ def test_an_older_policy_that_turns_to_enforce_takes_the_service_without_a_gap(s
     next_second()
     site.create_policy(WAITING, allowed=LISTS[WAITING])
     site.await_ready(WAITING)
-    children, service = site.moment("NetworkPolicy"), site.moment("Service")
+    witness = Witness(site)
 
     site.edit_policy(HOLDER, mode="Enforce")
 
@@ -183,7 +164,7 @@ def test_an_older_policy_that_turns_to_enforce_takes_the_service_without_a_gap(s
     site.await_condition("Stalled", "True ServiceAlreadyClaimed", WAITING)
     site.await_network_policies(*STEADY)
     assert site.guard_of() == ("Local", HOLDER)
-    assert_never_open(site, children, service)
+    witness.assert_never_wider()
 
 
 def test_a_waiting_policy_that_goes_takes_only_its_own_with_it(site: Site) -> None:
