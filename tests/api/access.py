@@ -6,7 +6,9 @@ Not its business: what that state should be, which every test says for itself.
 
 from __future__ import annotations
 
+import datetime
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ SECONDS = 10.0  # for what takes milliseconds, or one second where a second stat
 def until(predicate: Callable[[], T], what: str, *, seconds: float = SECONDS) -> T:
     """Wait for a state of the world; asserts in the predicate mean "not yet"."""
     return wait_for(predicate, seconds=seconds, what=what, every=0.02)
+
+
+def next_second() -> None:
+    """creationTimestamps have whole seconds, and within one the name decides."""
+    time.sleep(1.05 - datetime.datetime.now(datetime.UTC).microsecond / 1e6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,13 @@ Not the business of this module: policies on different Services with the same po
 
 from __future__ import annotations
 
-import datetime
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
-from tests.api.access import LABELS, Site, assert_no_rule_admits_everyone, until
+from tests.api.access import LABELS, Site, assert_no_rule_admits_everyone, next_second, until
 from tests.api.witness import Witness
 
 # The name decides between policies of the same second, so the holder's comes first in the alphabet.
@@ -127,11 +125,6 @@ def test_a_holder_that_is_only_kept_by_a_finalizer_counts_as_gone(site: Site) ->
     site.edit("NodePortAccessPolicy", HOLDER, metadata={"finalizers": None})
     assert_taken_over(site)
     witness.assert_never_wider()
-
-
-def next_second() -> None:
-    """creationTimestamps have whole seconds, and within one the name decides."""
-    time.sleep(1.05 - datetime.datetime.now(datetime.UTC).microsecond / 1e6)
 
 
 def test_a_holder_that_is_made_anew_has_to_wait(site: Site) -> None:

@@ -45,11 +45,8 @@ class State:
 class Witness:
     """Looks back, from the moment when it was made."""
 
-    def __init__(self, site: Site, *, service: str = WEB, labels: Mapping[str, str] = LABELS) -> None:
-        """``labels`` are those of the Service's pods."""
+    def __init__(self, site: Site) -> None:
         self._site = site
-        self._service = service
-        self._labels = labels
         self._moments = [site.moment(kind) for kind in KINDS]
 
     def states(self) -> list[State]:
@@ -63,37 +60,51 @@ class Witness:
             states.append(State(objects={**objects, kind: after(objects[kind], event)}, event=event))
         return states
 
-    def assert_never_wider(self) -> list[State]:
-        """At no moment did anybody get in who gets in neither at the beginning nor now; nor was the Service anything
-        but Local where it is that at both ends. Returns the states."""
-        states = self.states()
-        probes = tuple(addresses(states))
-        ports = tuple(ports_of(states))
+    def assert_never_wider(self) -> None:
+        """See `assert_never_wider`, for the one Service of the site."""
+        assert_never_wider(self.states())
 
-        def admitted(state: State) -> frozenset[tuple[str, Port]]:
-            return self.admitted(state, addresses=probes, ports=ports)
 
-        ends = (states[0], states[-1])
-        allowed = admitted(ends[0]) | admitted(ends[1])
-        hidden = any(self.hides_clients(state) for state in ends)
-        for state in states:
-            assert not (more := admitted(state) - allowed), f"after {state}, {sorted(more, key=str)} got in"
-            assert hidden or not self.hides_clients(state), f"after {state}, the Service was not Local"
-        return states
+def assert_never_wider(states: list[State], *, service: str = WEB, labels: Mapping[str, str] = LABELS) -> None:
+    """At no moment did anybody get at the pods with these labels who gets there neither in the first state nor in the
+    last; nor was the Service anything but Local where it is that in both."""
+    probes, ports = tuple(addresses(states)), tuple(ports_of(states))
 
-    def admitted(self, state: State, *, addresses: Iterable[str], ports: Iterable[Port]) -> frozenset[tuple[str, Port]]:
-        """Which of these addresses get at which of these ports of the Service's pods."""
-        policies = [
-            one["spec"]
-            for one in state.objects["NetworkPolicy"].values()
-            if selected(one["spec"].get("podSelector") or {}, self._labels)
-        ]
-        return frozenset((one, port) for one in addresses for port in ports if admits(policies, one, port))
+    def admitted(state: State) -> frozenset[tuple[str, Port]]:
+        specs = [one["spec"] for one in state.objects["NetworkPolicy"].values()]
+        selecting = [spec for spec in specs if selected(spec.get("podSelector") or {}, labels)]
+        return frozenset((one, port) for one in probes for port in ports if admits(selecting, one, port))
 
-    def hides_clients(self, state: State) -> bool:
-        """Whether the Service has node ports under another externalTrafficPolicy than Local."""
-        service = state.objects["Service"].get(self._service)
-        return service is not None and service["spec"].get("externalTrafficPolicy", "Local") != "Local"
+    allowed = admitted(states[0]) | admitted(states[-1])
+    hidden = hides_clients(states[0], service) or hides_clients(states[-1], service)
+    for state in states:
+        assert not (more := admitted(state) - allowed), f"after {state}, {sorted(more, key=str)} got in"
+        assert hidden or not hides_clients(state, service), f"after {state}, Service {service} was not Local"
+
+
+def of_one_service(states: Iterable[State], number: int) -> list[State]:
+    """The states as far as objects go whose names have this number in them, among many that are numbered alike."""
+
+    def is_its_own(name: str) -> bool:
+        return str(number) in name.split("-")
+
+    return [
+        State(
+            objects={
+                kind: {name: one for name, one in objects.items() if is_its_own(name)}
+                for kind, objects in state.objects.items()
+            },
+            event=state.event,
+        )
+        for state in states
+        if state.event is None or is_its_own(state.event["object"]["metadata"]["name"])
+    ]
+
+
+def hides_clients(state: State, service: str) -> bool:
+    """Whether the Service has node ports under another externalTrafficPolicy than Local."""
+    found = state.objects["Service"].get(service)
+    return found is not None and found["spec"].get("externalTrafficPolicy", "Local") != "Local"
 
 
 def admits(specs: Iterable[Json], address: str, port: Port) -> bool:
