@@ -173,6 +173,11 @@ class ControlPlane:
         return self._block
 
     @property
+    def credentials(self) -> Credentials:
+        """The files for others that stand in for a part of this control plane."""
+        return self._credentials
+
+    @property
     def admin_kubeconfig(self) -> Path:
         """The harness's own, beyond RBAC."""
         return self._admin_kubeconfig
@@ -181,8 +186,13 @@ class ControlPlane:
         """Write a kubeconfig with a client certificate of this user, who may do what RBAC lets him."""
         return self._credentials.for_client(url=self.url, user=user, groups=groups)
 
-    def service_account_kubeconfig(self, *, namespace: str, name: str, seconds: int = 7 * 86400) -> Path:
-        """Write a kubeconfig with a token of an existing ServiceAccount (TokenRequest), good for so many seconds."""
+    def service_account_kubeconfig(
+        self, *, namespace: str, name: str, seconds: int = 7 * 86400, url: str | None = None
+    ) -> Path:
+        """Write a kubeconfig with a token of an existing ServiceAccount (TokenRequest), good for so many seconds.
+
+        `url` is for another way to the same API server.
+        """
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         code, answer = self.request(
             "POST",
@@ -192,7 +202,7 @@ class ControlPlane:
         if code != 201:
             raise ControlPlaneFailed(f"no token for {namespace}/{name}: {answer.get('message', answer)}")
         user = f"system:serviceaccount:{namespace}:{name}"
-        return self._credentials.for_token(url=self.url, user=user, token=answer["status"]["token"])
+        return self._credentials.for_token(url=url or self.url, user=user, token=answer["status"]["token"])
 
     def request(
         self,

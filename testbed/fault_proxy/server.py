@@ -1,0 +1,90 @@
+"""The proxy as a server: listening, and the connections with clients.
+
+A client gets an answer from the API server or from a fault, and otherwise none: its connection is closed, as if nobody
+listened. The listener is our own and not aiohttp's, because connections in their handshake must be broken too.
+
+Not its business: what is answered (`exchange`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from testbed.fault_proxy.closing import Sockets, ended
+from testbed.fault_proxy.exchange import Exchange
+from testbed.fault_proxy.faults import ConnectionCut
+from testbed.fault_proxy.injection import Trouble
+from testbed.fault_proxy.upstream import Upstream
+
+
+class Server:
+    """Serves one port of 127.0.0.1 while it is open."""
+
+    def __init__(self, *, port: int, tls: ssl.SSLContext, trouble: Trouble, upstream: Upstream) -> None:
+        self.crashes: list[Exception] = []
+        """Faults of the proxy that nobody injected."""
+        self._port = port
+        self._tls = tls
+        self._trouble = trouble
+        self._upstream = upstream
+        self._http = web.Server(self._handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._sockets = Sockets()
+        self._exchanges: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Listen. Raises OSError."""
+        if self._accepting is None:
+            listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
+            listener.setblocking(False)
+            self._accepting = asyncio.create_task(self._accept(listener))
+
+    async def close(self) -> None:
+        """Listen no more, and break every connection, at once. It may be opened again."""
+        if self._accepting is not None:
+            await ended([self._accepting])
+            self._accepting = None
+        await self._sockets.shut()
+        await ended(self._handshakes)
+        await ended(self._exchanges)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                connection, _ = await loop.sock_accept(listener)
+                self._sockets.add(connection)
+                handshake = asyncio.create_task(self._shake_hands(connection))
+                self._handshakes.add(handshake)
+                handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # the client left, or does not trust us
+            await loop.connect_accepted_socket(self._http, connection, ssl=self._tls)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._exchanges.add(task)
+        try:
+            body = await request.content.read()
+            exchange = Exchange(request=request, body=body, trouble=self._trouble, upstream=self._upstream)
+            return await exchange.run()
+        except (ConnectionCut, aiohttp.ClientError, OSError):
+            pass  # a fault, or no answer, or nobody left to hear it
+        except Exception as error:
+            self.crashes.append(error)
+        finally:
+            self._exchanges.discard(task)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
