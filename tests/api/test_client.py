@@ -176,6 +176,20 @@ async def test_a_field_that_no_schema_knows_is_refused_and_nothing_written(clien
         await client.get(NETWORK_POLICIES, namespace=namespace, name="deny")
 
 
+async def test_a_creation_creates_once_and_takes_no_field_that_no_schema_knows(client: Client, namespace: str) -> None:
+    create = partial(client.create, NETWORK_POLICIES, namespace=namespace)
+    made = await create(body=deny_all(namespace, "deny"))
+    assert await client.get(NETWORK_POLICIES, namespace=namespace, name="deny") == made
+    with pytest.raises(Conflict):
+        await create(body=deny_all(namespace, "deny"))
+    unknown = deny_all(namespace, "other")
+    unknown["spec"]["ingres"] = []
+    with pytest.raises(ApiError, match="ingres"):
+        await create(body=unknown)
+    with pytest.raises(NotFound):
+        await client.get(NETWORK_POLICIES, namespace=namespace, name="other")
+
+
 async def test_only_the_object_that_was_seen_is_deleted(client: Client, cluster: Cluster, namespace: str) -> None:
     seen = cluster.create(deny_all(namespace, "deny"))["metadata"]
     uid, version = seen["uid"], seen["resourceVersion"]

@@ -27,6 +27,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import incluster_config
 
 from nodeport_access.kube import (
+    EVENTS,
     NETWORK_POLICIES,
     NODES,
     PODS,
@@ -504,6 +505,25 @@ async def test_an_apply_carries_manager_force_strictness_token_and_the_whole_bod
     assert {it.headers["Content-Type"] for it in seen} == {"application/apply-patch+yaml"}
     assert {it.headers["Authorization"] for it in seen} == {"Bearer good"}
     assert {it.headers["User-Agent"].partition("/")[0] for it in seen} == {"nodeport-access"}
+
+
+async def test_a_creation_carries_manager_strictness_and_the_whole_body() -> None:
+    seen: list[web.Request] = []
+    bodies: list[Any] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        bodies.append(await request.json())
+        return web.json_response({"metadata": {"uid": "1"}}, status=201)
+
+    async with serving(handler) as url, connected(url) as client:
+        stored = await client.create(EVENTS, namespace="web", body={"metadata": {"name": "shop.1"}})
+    assert stored == {"metadata": {"uid": "1"}}
+    assert bodies == [{"metadata": {"name": "shop.1"}}]
+    (request,) = seen
+    assert (request.method, request.path) == ("POST", "/apis/events.k8s.io/v1/namespaces/web/events")
+    assert dict(request.query) == {"fieldManager": "nodeport-access-operator", "fieldValidation": "Strict"}
+    assert request.headers["Content-Type"] == "application/json"
 
 
 def test_paths_are_those_of_the_api_and_names_cannot_lead_out_of_them() -> None:

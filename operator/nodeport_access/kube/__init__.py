@@ -41,12 +41,22 @@ from nodeport_access.kube.errors import (
     Unauthorized,
     Unreachable,
 )
-from nodeport_access.kube.resources import ENDPOINT_SLICES, NETWORK_POLICIES, NODES, PODS, POLICIES, SERVICES, Resource
+from nodeport_access.kube.resources import (
+    ENDPOINT_SLICES,
+    EVENTS,
+    NETWORK_POLICIES,
+    NODES,
+    PODS,
+    POLICIES,
+    SERVICES,
+    Resource,
+)
 from nodeport_access.kube.streams import WatchEvent
 from nodeport_access.kube.wire import Observer
 
 __all__ = [
     "ENDPOINT_SLICES",
+    "EVENTS",
     "NETWORK_POLICIES",
     "NODES",
     "PODS",

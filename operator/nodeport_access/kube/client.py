@@ -1,4 +1,4 @@
-"""The verbs: list, watch, get, apply, delete; in and out go plain dicts.
+"""The verbs: list, watch, get, create, apply, delete; in and out go plain dicts.
 
 Not its business: connections, credentials and failures (``wire``), what is written (``plan``).
 """
@@ -130,6 +130,22 @@ class Client:
         """Reads one object, past every cache. Raises NotFound."""
         path = resource.path(namespace=namespace, name=name)
         return (await self._request(Call(verb="get", resource=resource, method="GET", path=path)))[1]
+
+    async def create(self, resource: Resource, *, namespace: str | None, body: Body) -> Body:
+        """Creates one object under our field manager; fields that the schema does not know are refused. Raises Conflict
+        where its name is taken."""
+        return (
+            await self._request(
+                Call(
+                    verb="create",
+                    resource=resource,
+                    method="POST",
+                    path=resource.path(namespace=namespace),
+                    query={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+                    body=body,
+                )
+            )
+        )[1]
 
     async def apply(self, resource: Resource, *, namespace: str | None, name: str, body: Body, force: bool) -> Applied:
         """Server-side apply of a whole body under our field manager; fields that the schema does not know are refused.

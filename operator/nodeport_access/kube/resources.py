@@ -42,3 +42,4 @@ NETWORK_POLICIES = Resource(group="networking.k8s.io", version="v1", plural="net
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice")
 NODES = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+EVENTS = Resource(group="events.k8s.io", version="v1", plural="events", kind="Event")
