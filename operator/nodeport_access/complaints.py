@@ -16,12 +16,14 @@ class Complaints:
     def __init__(self, *, time: Callable[[], float], every: float = EVERY_SECONDS) -> None:
         self._time = time
         self._every = every
+        # In the order in which they were said, so that only the oldest have to be looked at.
         self._said: dict[Hashable, float] = {}
 
     def due(self, topic: Hashable) -> bool:
         """Whether it is time to speak of this; a yes counts as having spoken."""
         now = self._time()
-        self._said = {said: at for said, at in self._said.items() if now - at < self._every}
+        while self._said and now - self._said[oldest := next(iter(self._said))] >= self._every:
+            del self._said[oldest]
         if topic in self._said:
             return False
         self._said[topic] = now
