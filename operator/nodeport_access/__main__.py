@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -145,6 +146,7 @@ async def operate(settings: Settings) -> None:
         clock=lambda: datetime.now(UTC),
         time=time.monotonic,
         random=random.Random(),
+        instance=socket.gethostname(),  # in a pod, the pod's name
         log=log,
     )
     stop = asyncio.Event()

@@ -18,6 +18,7 @@ from typing import Any
 from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
 from nodeport_access.complaints import Complaints
 from nodeport_access.conditions import Status, is_true
+from nodeport_access.events import Recorder
 from nodeport_access.kube import (
     ENDPOINT_SLICES,
     NETWORK_POLICIES,
@@ -51,7 +52,8 @@ PODS_POLL_SECONDS = 0.05
 
 
 class Controller:
-    """Owns the store, the watches, the queue and the workers. ``namespaces`` empty means all."""
+    """Owns the store, the watches, the queue, the workers and the recorder of Events. ``namespaces`` empty means all;
+    ``instance`` names this process in its Events."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Controller:
         clock: Callable[[], datetime],
         time: Callable[[], float],
         random: Random,
+        instance: str,
         log: Logger,
     ) -> None:
         self.store = Store()
@@ -70,7 +73,18 @@ class Controller:
         self._time = time
         self._log = log
         self._queue: WorkQueue[ServiceKey] = WorkQueue(time=time, random=random.random, backoff=Backoff())
-        self._reconciler = Reconciler(api=client, store=self.store, metrics=metrics, clock=clock, time=time, log=log)
+        self._recorder = Recorder(
+            client=client, metrics=metrics, clock=clock, time=time, random=random, instance=instance, log=log
+        )
+        self._reconciler = Reconciler(
+            api=client,
+            store=self.store,
+            metrics=metrics,
+            tell=self._recorder.tell,
+            clock=clock,
+            time=time,
+            log=log,
+        )
         shared: dict[str, Any] = {
             "client": client,
             "time": time,
@@ -117,6 +131,7 @@ class Controller:
             for roster in self._rosters:
                 group.create_task(roster.run())
             group.create_task(self._pods.run())
+            group.create_task(self._recorder.run())
             for listed in (*self._watches, *self._rosters):
                 await listed.wait_synced()
             await self._pods.wait_synced()

@@ -70,6 +70,12 @@ class Metrics:
             ["verb", "resource", "code"],
             registry=self._registry,
         )
+        self._events = Counter(
+            f"{PREFIX}_events",
+            "Kubernetes Events about policies: posted, failed (the log says why), or dropped (too many at once).",
+            ["outcome"],
+            registry=self._registry,
+        )
 
     def drifted(self, *, kind: str, field: str, effect: str) -> None:
         """Counts a repaired drift."""
@@ -83,6 +89,10 @@ class Metrics:
     def requested(self, verb: str, resource: str, code: int, _seconds: float) -> None:
         """Counts a request; what it took is not kept."""
         self._requests.labels(verb, resource, str(code)).inc()
+
+    def told(self, *, outcome: str) -> None:
+        """Counts an Event by what became of it."""
+        self._events.labels(outcome).inc()
 
     def render(self, view: View) -> bytes:
         """The text format of Prometheus, version 0.0.4."""

@@ -16,6 +16,7 @@ from nodeport_access.api import Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention
+from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failure, Kind, Outcome, Stalled, Wait
@@ -50,7 +51,7 @@ class _Pass:
 
 
 class Reconciler:
-    """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds."""
+    """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event."""
 
     def __init__(
         self,
@@ -58,17 +59,19 @@ class Reconciler:
         api: Api,
         store: Store,
         metrics: Metrics,
+        tell: Tell,
         clock: Callable[[], datetime],
         time: Callable[[], float],
         log: Logger,
     ) -> None:
         self._store = store
         self._metrics = metrics
+        self._tell = tell
         self._clock = clock
         self._time = time
         self._log = log
         self._writer = Writer(api=api, store=store)
-        self._reporter = Reporter(api=api, store=store, time=time, log=log)
+        self._reporter = Reporter(api=api, store=store, tell=tell, time=time, log=log)
         self._contention = Contention()
         self._complaints = Complaints(time=time)
         self._left_since: dict[ServiceKey, dict[str, float]] = {}
@@ -130,6 +133,8 @@ class Reconciler:
             # What opened access comes first in a plan, and is what status should tell of.
             current.drifts.setdefault(write.policy, drift)
             self._metrics.drifted(kind=str(write.kind), field=drift.field, effect=str(drift.effect))
+            if (policy := self._store.policies.get(write.policy.namespace, write.policy.name)) is not None:
+                self._tell(drift_repaired(policy, write, drift))
             if write.kind is Kind.SERVICE:
                 self._contention.repaired(key, writer=drift.writer, now=self._time())
         fields = [difference.path for difference in write.differences]
@@ -187,6 +192,7 @@ class Reconciler:
             self._left_since[key] = left
         if after.holder is None:
             self._contention.forget(key)
+        self._reporter.forget_gone(after)
 
 
 def _failure(write: Write, error: ApiError) -> Failure:

@@ -1,4 +1,5 @@
-"""Writes the status of policies: when it changed, at most once a second for each, guarded by the version that was seen.
+"""Writes the status of policies: when it changed, at most once a second for each, guarded by the version that was seen;
+and knows when Ready is lost and regained.
 
 Not the business of this module: what a status says (``status``).
 """
@@ -9,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from logging import Logger
 
-from nodeport_access.api import PolicyKey
+from nodeport_access.api import Body, ConditionType, Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case
+from nodeport_access.conditions import Status, is_true
+from nodeport_access.events import Tell, ready_changed
 from nodeport_access.kube import POLICIES, Conflict, NotFound
+from nodeport_access.snapshot import Snapshot
 from nodeport_access.status import Drift, same_status, status_body, status_of
 from nodeport_access.store import Store
 from nodeport_access.writer import Api
@@ -33,15 +37,17 @@ class Later:
 
 
 class Reporter:
-    """Remembers what it wrote within the last second, and drifts that no status has told of yet."""
+    """Remembers what it wrote within the last second, drifts that no status has told of yet, and who lost Ready."""
 
-    def __init__(self, *, api: Api, store: Store, time: Callable[[], float], log: Logger) -> None:
+    def __init__(self, *, api: Api, store: Store, tell: Tell, time: Callable[[], float], log: Logger) -> None:
         self._api = api
         self._store = store
+        self._tell = tell
         self._time = time
         self._log = log
         self._written: dict[PolicyKey, float] = {}
         self._untold: dict[PolicyKey, Drift] = {}
+        self._lost: dict[ServiceKey, set[str]] = {}  # uids: a namesake that comes later has lost nothing
 
     def tell_of(self, policy: PolicyKey, drift: Drift) -> None:
         """Has the next status of this policy tell of a drift, should that have to wait for a later pass."""
@@ -84,7 +90,26 @@ class Reporter:
                 "reason": ready["reason"],
             },
         )
+        self._note_ready(policy, ready)
         return Reported()
+
+    def forget_gone(self, after: Snapshot) -> None:
+        """Forgets who lost Ready, of the policies of this Service that are gone."""
+        left = self._lost.pop(after.key, set()) & {policy.uid for policy in after.policies}
+        if left:
+            self._lost[after.key] = left
+
+    def _note_ready(self, policy: Policy, ready: Body) -> None:
+        """Ready that is lost is worth an Event, and so is that it is back; that it comes for the first time is not. A
+        policy that lost it under an earlier process gets no second Event: status does not tell that it ever was."""
+        was, is_now = is_true(policy.status, ConditionType.READY), ready["status"] == Status.TRUE
+        lost = self._lost.setdefault(policy.service, set())
+        if was and not is_now:
+            lost.add(policy.uid)
+            self._tell(ready_changed(policy, ready))
+        elif is_now and policy.uid in lost:
+            lost.remove(policy.uid)
+            self._tell(ready_changed(policy, ready))
 
     def _tidy(self) -> None:
         now, policies = self._time(), self._store.policies

@@ -49,6 +49,7 @@ ALLOWED = {
     "/pods": {"list", "watch"},
     "/services": {"list", "watch", "patch"},
     "discovery.k8s.io/endpointslices": {"list", "watch"},
+    "events.k8s.io/events": {"create"},
     "networking.k8s.io/networkpolicies": {"list", "watch", "create", "patch", "delete"},
     "nodeport-access.io/nodeportaccesspolicies": {"get", "list", "watch"},
     "nodeport-access.io/nodeportaccesspolicies/status": {"patch"},

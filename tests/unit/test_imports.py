@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "facts": ("label_selectors", "observed", "rules", "snapshot"),
     "judgement": ("checks", "desired", "drift", "exposure", "verdict"),
     "decision": ("contention", "evaluate", "plan", "status"),
-    "world": ("complaints", "kube", "logs", "metrics", "settings", "shelf", "store", "watches", "workqueue"),
+    "world": ("complaints", "events", "kube", "logs", "metrics", "settings", "shelf", "store", "watches", "workqueue"),
     "loop": ("controller", "reconcile", "reporter", "writer"),
     "shell": ("__main__", "demo", "handlers", "server"),
 }

@@ -178,6 +178,12 @@ def test_policies_are_only_read_and_services_are_never_made_or_removed() -> None
     assert not {"create", "update", "delete", "deletecollection"} & verbs["services"]
 
 
+def test_events_are_only_made_and_only_in_the_group_that_the_operator_posts_to() -> None:
+    about_events = [rule for rule in rules() if "events" in rule["resources"]]
+
+    assert about_events == [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}]
+
+
 def test_samples_are_policies_that_name_their_namespace() -> None:
     samples = [document for file in (MANIFESTS / "samples").glob("*.yaml") for document in documents(file)]
 

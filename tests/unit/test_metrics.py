@@ -129,6 +129,8 @@ def test_what_happened_is_counted() -> None:
     metrics.requested("apply", "services", 0, 5.0)
     metrics.passed(outcome="Done", seconds=0.25)
     metrics.passed(outcome="Wait", seconds=0.5)
+    for outcome in ("posted", "posted", "failed", "dropped"):
+        metrics.told(outcome=outcome)
     found = samples(metrics, view())
     field = "spec.externalTrafficPolicy"
     assert found[labelled("drift_total", kind="Service", field=field, effect="depends")] == 2
@@ -136,6 +138,7 @@ def test_what_happened_is_counted() -> None:
     assert found[labelled("api_requests_total", verb="apply", resource="services", code="200")] == 2
     assert found[labelled("api_requests_total", verb="apply", resource="services", code="0")] == 1
     assert found[labelled("reconcile_total", outcome="Done")] == 1
+    assert [found[labelled("events_total", outcome=each)] for each in ("posted", "failed", "dropped")] == [2, 1, 1]
     assert found[labelled("reconcile_duration_seconds_count")] == 2
     assert found[labelled("reconcile_duration_seconds_sum")] == 0.75
 

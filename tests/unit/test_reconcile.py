@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.events import Event as Telling
 from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, SchemaOutdated, Unreachable
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Outcome, Stalled, Wait
@@ -47,10 +48,12 @@ class Operator:
         self.seconds = 0.0
         self.due: dict[ServiceKey, float] = {}
         self.metrics = Metrics()
+        self.told: list[Telling] = []
         self.reconciler = Reconciler(
             api=self.cluster,
             store=self.cluster.store,
             metrics=self.metrics,
+            tell=self.told.append,
             clock=lambda: NOW + timedelta(seconds=self.seconds),
             time=lambda: self.seconds,
             log=logging.getLogger("nodeport_access.test"),
@@ -215,6 +218,139 @@ async def test_a_drift_is_told_although_the_status_had_to_wait_for_a_later_pass(
     assert "lastDrift" not in (operator.body(STATUS) or {})["status"]
     await operator.work(2)
     assert (operator.body(STATUS) or {})["status"]["lastDrift"]["object"] == DENY
+
+
+# --- what is worth an Event ---
+
+
+def lines(operator: Operator) -> list[tuple[str, str, str]]:
+    """The Events that were told, in order: name of the policy, type, reason."""
+    return [(event.policy.key.name, str(event.type), event.reason) for event in operator.told]
+
+
+LOST, BACK = ("shop", "Warning", "ServiceNotFound"), ("shop", "Normal", "Guarded")
+
+
+async def test_a_first_convergence_a_pass_without_change_and_a_new_process_tell_nothing() -> None:
+    first = Operator(*WORLD)
+    await first.work(5)
+    first.edit("EndpointSlice/shop-abc", answering("n2"))
+    await first.work(5)
+    second = Operator(cluster=first.cluster)
+    await second.work(5)
+    assert [*first.told, *second.told] == []
+
+
+async def test_a_repaired_drift_is_told_with_its_object_and_writer() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]), manager="kubectl-patch")
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+    await operator.work(5)
+    told = {(event.related or {})["name"]: event for event in operator.told}
+    assert lines(operator) == [("shop", "Warning", "DriftRepaired")] * 2 + [("shop", "Normal", "DriftRepaired")]
+    assert "by kubectl-patch" in told["shop-deny-all"].note
+    assert "by argocd" in told["shop"].note
+    assert "deleted by a writer whom the API does not tell" in told["shop-allow"].note
+
+
+async def test_a_drift_that_is_not_repaired_and_a_change_of_the_policy_are_not_told() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(STATUS, lambda body: body["spec"].update(allowedCIDRs=[]))
+    await operator.work(5)
+    operator.fail(AWAY, DENY, STATUS)
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]))
+    await operator.work(5)
+    assert operator.told == []
+    operator.works_again()
+    await operator.work(5)
+    assert lines(operator) == [("shop", "Warning", "DriftRepaired")]
+
+
+async def test_ready_lost_and_back_is_told_once_each() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(60)
+    assert lines(operator) == [LOST]
+    assert operator.told[0].note == "Service 'shop' does not exist in this namespace."
+    operator.cluster.create(service(uid="another"))
+    await operator.work(60)
+    assert lines(operator) == [LOST, BACK]
+    assert operator.told[1].note.startswith("Node port 30080 admits the allowlist only")
+
+
+async def test_another_reason_why_it_is_not_ready_is_not_told() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(5)
+    operator.cluster.create(service(uid="another", selector={}))
+    await operator.work(5)
+    assert operator.condition("Ready") == ("False", "SelectorMissing")
+    assert lines(operator) == [LOST]
+
+
+async def test_a_policy_that_becomes_ready_for_the_first_time_tells_nothing() -> None:
+    operator = Operator(WORLD[0], *WORLD[2:])
+    await operator.work(5)
+    assert operator.condition("Ready") == ("False", "ServiceNotFound")
+    operator.cluster.create(service())
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert operator.told == []
+
+
+async def test_a_namesake_of_a_policy_that_lost_ready_has_lost_nothing() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(5)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    operator.cluster.create(policy(uid="namesake"))
+    operator.cluster.create(service(uid="another"))
+    await operator.work(20)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert lines(operator) == [LOST]
+
+
+async def test_what_was_lost_while_no_process_ran_is_told_by_the_next() -> None:
+    first = Operator(*WORLD)
+    await first.work(5)
+    first.cluster.remove("Service", NAMESPACE, "shop")
+    second = Operator(cluster=first.cluster)
+    await second.work(5)
+    assert lines(second) == [LOST]
+
+
+async def test_a_status_that_is_not_written_is_not_told_until_it_is() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.fail(AWAY, STATUS)
+    operator.cluster.remove("Service", NAMESPACE, "shop")
+    await operator.work(5)
+    assert operator.told == []
+    operator.works_again()
+    await operator.work(5)
+    assert lines(operator) == [LOST]
+
+
+async def test_of_a_fight_each_repair_is_told_and_that_ready_comes_and_goes() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before = operator.writes()[SERVICE]
+    for _ in range(60):
+        operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"), manager="argocd")
+        await operator.work(1)
+    await operator.work(300)
+    drift, lost = ("shop", "Warning", "DriftRepaired"), ("shop", "Warning", "ForeignWriter")
+    told = lines(operator)
+    assert told.count(drift) == operator.writes()[SERVICE] - before
+    turns = [line for line in told if line != drift]
+    assert turns == [lost, BACK] * (len(turns) // 2)
+    assert turns
 
 
 # --- whose object is it ---

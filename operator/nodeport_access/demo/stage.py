@@ -78,6 +78,7 @@ class Stage:
             api=self.cluster,
             store=self.store,
             metrics=Metrics(),
+            tell=lambda _: None,
             clock=self.clock.now,
             time=self.clock.seconds,
             log=log,
