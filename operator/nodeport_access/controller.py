@@ -141,12 +141,16 @@ class Controller:
     def _prime(self) -> None:
         self._primed = True
         self.store.on_touched = self._queue.add
+        self.store.on_opened = self._hurry
         for key in self.store.service_keys():
-            self._queue.add(key)
+            self._queue.add(key, urgent=self.store.may_be_open(key))
         self._log.info(
             "all lists are complete",
             extra={"policies": len(self.store.policies), "services": len(self.store.services)},
         )
+
+    def _hurry(self, key: ServiceKey) -> None:
+        self._queue.add(key, urgent=True)
 
     def drain(self) -> None:
         """Begins nothing new; passes under way go on."""

@@ -8,11 +8,12 @@ a touched key is looked at (``workqueue``).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
+from nodeport_access import opening
 from nodeport_access.api import (
     ALLOW_SUFFIX,
     DENY_SUFFIX,
@@ -58,11 +59,13 @@ class _Namespace:
 
 
 class Store:
-    """All that is known. ``on_touched`` is told of each Service that has to be looked at again, ``on_namespaces`` of
-    the namespaces that hold policies, whenever that set changes."""
+    """All that is known. ``on_touched`` is told of each Service that has to be looked at again, ``on_opened`` of those
+    among them that somebody else may just have opened, ``on_namespaces`` of the namespaces that hold policies, whenever
+    that set changes."""
 
     def __init__(self) -> None:
         self.on_touched: Callable[[ServiceKey], None] = lambda _: None
+        self.on_opened: Callable[[ServiceKey], None] = lambda _: None
         self.on_namespaces: Callable[[frozenset[str]], None] = lambda _: None
         self.policies: Shelf[Policy] = Shelf(parse=parse_policy, changed=self._policy_changed)
         self.services: Shelf[Service] = Shelf(parse=parse_service, changed=self._service_changed)
@@ -92,16 +95,17 @@ class Store:
         holder = next((policy for policy in self._policies_of(key) if policy.enforcing), None)
         return holder is not None and holder.traffic_policy is TrafficPolicy.LOCAL
 
+    def may_be_open(self, key: ServiceKey) -> bool:
+        """Whether somebody else may have opened this Service while nobody looked (see ``opening``)."""
+        policies = self._policies_of(key)
+        service = self.services.get(key.namespace, key.name)
+        return opening.may_be_open(service, policies=policies, children=self._children(key, policies))
+
     def snapshot(self, key: ServiceKey, now: datetime) -> Snapshot:
         """All that bears on one Service, at one instant."""
         known, service = self._known(key.namespace), self.services.get(key.namespace, key.name)
         policies = self._policies_of(key)
-        names = {name for policy in policies for name in (policy.allow_name, policy.deny_name)}
-        children = {
-            name: child
-            for name in names | self._made_for.get(key, set())
-            if (child := self.network_policies.get(key.namespace, name)) is not None
-        }
+        children = self._children(key, policies)
         labels = self._pod_labels(service)
         return Snapshot(
             key=key,
@@ -136,6 +140,15 @@ class Store:
     def _policies_of(self, key: ServiceKey) -> tuple[Policy, ...]:
         policies = (self.policies.get(name.namespace, name.name) for name in self._claimants.get(key, ()))
         return tuple(sorted((policy for policy in policies if policy is not None), key=claim_order))
+
+    def _children(self, key: ServiceKey, policies: Iterable[Policy]) -> dict[str, NetworkPolicy]:
+        """What stands under a child's name of these policies, and what of ours was made for the Service."""
+        names = {name for policy in policies for name in (policy.allow_name, policy.deny_name)}
+        return {
+            name: child
+            for name in names | self._made_for.get(key, set())
+            if (child := self.network_policies.get(key.namespace, name)) is not None
+        }
 
     def _pod_labels(self, service: Service | None) -> list[Labels]:
         """Labels of the Service's pods; while there are none, those that a pod must at least carry."""
@@ -219,6 +232,8 @@ class Store:
             if service is not None:
                 self._touch(service.key)
                 self._forget_empty(service.key.namespace)
+        if old is not None and new is not None and opening.service_opened(old, new) and self.guarded(new.key):
+            self.on_opened(new.key)
 
     def _network_policy_changed(self, old: NetworkPolicy | None, new: NetworkPolicy | None) -> None:
         for policy in (old, new):
@@ -235,6 +250,29 @@ class Store:
             if policy is not None:
                 self._touch_by_network_policy(policy)
                 self._forget_empty(policy.namespace)
+        if old is not None:
+            self._tell_if_opened(old, new)
+
+    def _tell_if_opened(self, old: NetworkPolicy, new: NetworkPolicy | None) -> None:
+        parent = self._parent_of(old)
+        if parent is None or not parent.enforcing or not old.is_child_of(parent.key.name):
+            return
+        if new is not None:
+            opened = opening.edit_opened(old, new)
+        else:
+            policies = self._policies_of(parent.service)
+            children = self._children(parent.service, policies)
+            opened = opening.deletion_opened(old.name, policies=policies, children=children)
+        if opened:
+            self.on_opened(parent.service)
+
+    def _parent_of(self, policy: NetworkPolicy) -> Policy | None:
+        """The policy whose child's name it bears."""
+        known = self._known(policy.namespace).policies
+        for suffix in (ALLOW_SUFFIX, DENY_SUFFIX):
+            if policy.name.endswith(suffix):
+                return known.get(policy.name.removesuffix(suffix))
+        return None
 
     def _unfile(self, policy: NetworkPolicy) -> None:
         self._namespaces[policy.namespace].network_policies.drop(policy.name)
@@ -246,10 +284,8 @@ class Store:
         """Touches the Service that it was made for, and that of the policy whose child's name it bears."""
         if policy.claims:
             self.on_touched(_home(policy))
-        known = self._known(policy.namespace)
-        for suffix in (ALLOW_SUFFIX, DENY_SUFFIX):
-            if policy.name.endswith(suffix) and (parent := known.policies.get(policy.name.removesuffix(suffix))):
-                self._touch(parent.service)
+        if (parent := self._parent_of(policy)) is not None:
+            self._touch(parent.service)
 
     def _touch_by_network_policy(self, policy: NetworkPolicy) -> None:
         """As a child, and as a rule: every Service whose pods it selects, unless it admits nobody."""

@@ -1,6 +1,9 @@
 """The work queue: which key to look at next, with the semantics of client-go's workqueue, in one asyncio loop.
 
 - A key is with one worker at a time. Touched meanwhile, it comes once more after `done`, behind those that wait.
+- Two lanes, each in the order of entry. An urgent key overtakes all ordinary ones, and stays urgent until it is
+  forgotten: a retry overtakes too. Of every few hand-outs one is ordinary all the same, so that nobody can hold up the
+  others for ever by keeping keys urgent.
 - Any number of touches before a hand-out cost one hand-out: the worker reads the state of the world, not events.
 - `add_after` and `retry` promise a hand-out *at the latest* then. Whichever hand-out begins first, by an `add` or by
   an earlier deadline, keeps the promise, and nothing fires later. So each pass must say anew when it wants to be
@@ -26,6 +29,9 @@ K = TypeVar("K", bound=Hashable)
 _Entry: TypeAlias = tuple[float, int, K]  # deadline, number of the call, key
 
 _STALE_ENTRIES = 64  # overtaken deadlines that the heap may hold before it is worth a clean-up
+
+URGENT_RUN = 8
+"""Urgent hand-outs in a row while ordinary keys wait."""
 
 
 class ShutDown(Exception):  # noqa: N818 - named like client-go's answer: no error, the end of work
@@ -70,8 +76,12 @@ class WorkQueue(Generic[K]):
         self._backoff = backoff or Backoff()
         # These three say since when.
         self._waiting: OrderedDict[K, float] = OrderedDict()  # a plain dict is slow to pop from the front
+        self._hurrying: OrderedDict[K, float] = OrderedDict()  # the other lane
         self._processing: dict[K, float] = {}
         self._again: dict[K, float] = {}  # touched while in processing
+        self._urgent: set[K] = set()
+        self._urgent_again: set[K] = set()  # touched urgently while in processing
+        self._run = 0
         self._failures: dict[K, int] = {}
         self._idle: deque[asyncio.Future[None]] = deque()  # one per worker that waits in get()
         self._delayed: dict[K, _Entry[K]] = {}
@@ -81,15 +91,24 @@ class WorkQueue(Generic[K]):
         self._timer_deadline = inf
         self._stopped = False
 
-    def add(self, key: K) -> None:
-        """Have `key` handed out as soon as a worker is free, whatever delay is pending. Ignored after shut-down."""
+    def add(self, key: K, *, urgent: bool = False) -> None:
+        """Have `key` handed out as soon as a worker is free, whatever delay is pending. Ignored after shut-down.
+
+        Once `urgent` it stays so until it is forgotten; a key that waits already changes the lane.
+        """
         if self._stopped:
             return
         if key in self._processing:
             self._again.setdefault(key, self._time())
-        elif key not in self._waiting:
-            self._waiting[key] = self._time()
-            self._wake_one()
+            if urgent:
+                self._urgent_again.add(key)
+            return
+        if urgent:
+            self._urgent.add(key)
+            if (since := self._waiting.pop(key, None)) is not None:
+                self._hurrying[key] = since
+        if key not in self._waiting and key not in self._hurrying:
+            self._enter(key, self._time())
 
     def add_after(self, key: K, delay_seconds: float) -> None:
         """Have `key` handed out in `delay_seconds` at the latest; at once unless that is above zero.
@@ -125,20 +144,22 @@ class WorkQueue(Generic[K]):
         return delay
 
     def forget(self, key: K) -> None:
-        """Let the next failure of `key` count as its first. What is pending stays pending."""
+        """Let the next failure of `key` count as its first, and the next touch as an ordinary one unless it says
+        otherwise. What is pending stays pending."""
         self._failures.pop(key, None)
+        self._urgent.discard(key)
 
     def failures(self, key: K) -> int:
         """Return how often `retry` was called for `key` since it was last forgotten."""
         return self._failures.get(key, 0)
 
     async def get(self) -> K:
-        """Return the key that has waited longest, and hold it in processing until `done`.
+        """Return the key that has waited longest in the lane whose turn it is, and hold it in processing until `done`.
 
         Raises:
             ShutDown: the queue was shut down, before or while this call waited.
         """
-        while not self._waiting:
+        while not self.depth:
             if self._stopped:
                 raise ShutDown
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -148,10 +169,10 @@ class WorkQueue(Generic[K]):
             except BaseException:
                 with suppress(ValueError):
                     self._idle.remove(turn)
-                if self._waiting and not turn.cancelled():
+                if self.depth and not turn.cancelled():
                     self._wake_one()  # woken, but ended before it could take the key: pass the call on
                 raise
-        key, _ = self._waiting.popitem(last=False)
+        key, _ = self._lane().popitem(last=False)
         self._processing[key] = self._time()
         self._delayed.pop(key, None)
         return key
@@ -163,16 +184,21 @@ class WorkQueue(Generic[K]):
             KeyError: `key` is not in processing; the caller called twice, or never got it.
         """
         del self._processing[key]
+        if key in self._urgent_again:
+            self._urgent_again.remove(key)
+            self._urgent.add(key)
         touched = self._again.pop(key, None)
         if touched is not None:
-            self._waiting[key] = touched
-            self._wake_one()
+            self._enter(key, touched)
 
     def shut_down(self) -> None:
         """End the work: every `get` raises ShutDown, keys in processing may finish, all others are dropped."""
         self._stopped = True
         self._waiting.clear()
+        self._hurrying.clear()
         self._again.clear()
+        self._urgent.clear()
+        self._urgent_again.clear()
         self._delayed.clear()
         self._heap.clear()
         self._set_timer()
@@ -182,7 +208,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """How many keys wait to be handed out now; neither those in processing nor those with a delay pending."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._hurrying)
 
     @property
     def in_processing(self) -> int:
@@ -194,8 +220,20 @@ class WorkQueue(Generic[K]):
 
         A key that waits after `done` counts from the touch that sent it back. A pending delay is no age.
         """
-        since = min(min(self._waiting.values(), default=inf), min(self._processing.values(), default=inf))
+        since = min(min(group.values(), default=inf) for group in (self._waiting, self._hurrying, self._processing))
         return max(0.0, self._time() - since)
+
+    def _enter(self, key: K, since: float) -> None:
+        (self._hurrying if key in self._urgent else self._waiting)[key] = since
+        self._wake_one()
+
+    def _lane(self) -> OrderedDict[K, float]:
+        """The lane whose turn it is; call only where some key waits."""
+        if self._hurrying and (self._run < URGENT_RUN or not self._waiting):
+            self._run = self._run + 1 if self._waiting else 0
+            return self._hurrying
+        self._run = 0
+        return self._waiting
 
     def _wake_one(self) -> None:
         while self._idle:

@@ -24,7 +24,7 @@ PACKAGE = "nodeport_access"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "api", "cidrs", "conditions", "outcome", "reasons"),
     "facts": ("label_selectors", "observed", "rules", "snapshot"),
-    "judgement": ("checks", "desired", "drift", "exposure", "verdict"),
+    "judgement": ("checks", "desired", "drift", "exposure", "opening", "verdict"),
     "decision": ("contention", "evaluate", "plan", "status"),
     "world": ("complaints", "events", "kube", "logs", "metrics", "settings", "shelf", "store", "watches", "workqueue"),
     "loop": ("controller", "reconcile", "reporter", "writer"),

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nodeport_access.workqueue import Backoff, ShutDown, WorkQueue
+from nodeport_access.workqueue import URGENT_RUN, Backoff, ShutDown, WorkQueue
 
 T = TypeVar("T")
 
@@ -70,16 +70,34 @@ BACKOFF = Backoff(initial=2.0, maximum=16.0)  # with random() == 0.5: delays of 
 class Model:
     now: float = 0.0
     waiting: list[tuple[str, float]] = field(default_factory=list)
+    hurrying: list[tuple[str, float]] = field(default_factory=list)
+    run: int = 0
     processing: dict[str, float] = field(default_factory=dict)
     again: dict[str, float] = field(default_factory=dict)
+    urgent: set[str] = field(default_factory=set)
+    urgent_again: set[str] = field(default_factory=set)
     delayed: list[tuple[float, str]] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KEYS, 0))
 
-    def add(self, key: str) -> None:
+    def add(self, key: str, *, urgent: bool = False) -> None:
         if key in self.processing:
             self.again.setdefault(key, self.now)
-        elif key not in [waiting for waiting, _ in self.waiting]:
-            self.waiting.append((key, self.now))
+            self.urgent_again |= {key} if urgent else set()
+            return
+        self.urgent |= {key} if urgent else set()
+        if key not in dict(self.waiting + self.hurrying):
+            self.enter(key, self.now)
+        elif urgent and key in dict(self.waiting):
+            entry = next(entry for entry in self.waiting if entry[0] == key)
+            self.waiting.remove(entry)
+            self.hurrying.append(entry)
+
+    def enter(self, key: str, since: float) -> None:
+        (self.hurrying if key in self.urgent else self.waiting).append((key, since))
+
+    def forget(self, key: str) -> None:
+        self.failures[key] = 0
+        self.urgent.discard(key)
 
     def add_after(self, key: str, delay: float) -> None:
         if delay <= 0:
@@ -102,22 +120,27 @@ class Model:
         self.now = end
 
     def get(self) -> str:
-        key, _ = self.waiting.pop(0)
+        ordinary = not self.hurrying or (bool(self.waiting) and self.run == URGENT_RUN)
+        self.run = self.run + 1 if self.waiting and not ordinary else 0
+        key, _ = (self.waiting if ordinary else self.hurrying).pop(0)
         self.processing[key] = self.now
         self.delayed = [entry for entry in self.delayed if entry[1] != key]
         return key
 
     def done(self, key: str) -> None:
         del self.processing[key]
+        self.urgent |= self.urgent_again & {key}
+        self.urgent_again.discard(key)
         if key in self.again:
-            self.waiting.append((key, self.again.pop(key)))
+            self.enter(key, self.again.pop(key))
 
     def oldest_age(self) -> float:
-        return max((self.now - since for since in [*dict(self.waiting).values(), *self.processing.values()]), default=0)
+        since = [*dict(self.waiting + self.hurrying).values(), *self.processing.values()]
+        return max((self.now - one for one in since), default=0)
 
 
 STEPS = st.one_of(
-    st.tuples(st.just("add"), st.sampled_from(KEYS)),
+    st.tuples(st.just("add"), st.sampled_from(KEYS), st.booleans()),
     st.tuples(st.just("add_after"), st.sampled_from(KEYS), st.integers(-1, 9)),
     st.tuples(st.just("retry"), st.sampled_from(KEYS)),
     st.tuples(st.just("forget"), st.sampled_from(KEYS)),
@@ -129,9 +152,9 @@ STEPS = st.one_of(
 
 async def step(work: WorkQueue[str], model: Model, action: tuple[Any, ...]) -> None:
     match action:
-        case ("add", key):
-            work.add(key)
-            model.add(key)
+        case ("add", key, urgent):
+            work.add(key, urgent=urgent)
+            model.add(key, urgent=urgent)
         case ("add_after", key, delay):
             work.add_after(key, delay)
             model.add_after(key, delay)
@@ -139,19 +162,19 @@ async def step(work: WorkQueue[str], model: Model, action: tuple[Any, ...]) -> N
             assert work.retry(key) == model.retry(key)
         case ("forget", key):
             work.forget(key)
-            model.failures[key] = 0
+            model.forget(key)
         case ("advance", seconds):
             await asyncio.sleep(seconds)
             await settled()
             model.advance(seconds)
-        case ("get",) if model.waiting:
+        case ("get",) if model.waiting or model.hurrying:
             assert await next_within(work, 1) == model.get()
         case ("done", index) if model.processing:
             key = list(model.processing)[index % len(model.processing)]
             work.done(key)
             model.done(key)
     assert now() == model.now
-    assert (work.depth, work.in_processing) == (len(model.waiting), len(model.processing))
+    assert (work.depth, work.in_processing) == (len(model.waiting + model.hurrying), len(model.processing))
     assert work.oldest_age() == model.oldest_age()
     assert {key: work.failures(key) for key in KEYS} == model.failures
 
@@ -163,7 +186,7 @@ def test_the_queue_agrees_with_the_model_after_every_step(actions: list[tuple[An
         work, model = queue(backoff=BACKOFF), Model()
         for action in actions:
             await step(work, model, action)
-        while model.waiting or model.processing or model.delayed:
+        while model.waiting or model.hurrying or model.processing or model.delayed:
             for action in [("done", 0)] * 3 + [("advance", 9)] + [("get",)] * 3:
                 await step(work, model, action)
 
@@ -201,8 +224,8 @@ class House:
 
     def call(self, what: str, key: str, delay: float) -> None:
         match what:
-            case "add":
-                self.queue.add(key)
+            case "add" | "add urgently":
+                self.queue.add(key, urgent=what != "add")
                 delay = 0
             case "add_after":
                 self.queue.add_after(key, delay)
@@ -243,14 +266,16 @@ class House:
 CALLS = st.lists(
     st.tuples(
         st.integers(0, 3),
-        st.sampled_from(["add", "add", "add_after", "retry", "forget"]),
+        st.sampled_from(["add", "add urgently", "add_after", "retry", "forget"]),
         st.sampled_from(KEYS),
         st.integers(0, 9),
     ),
     max_size=20,
 )
 PASSES = st.lists(
-    st.tuples(st.integers(0, 4), st.sampled_from(["add", "add_after", "retry", "forget"]), st.integers(0, 9)),
+    st.tuples(
+        st.integers(0, 4), st.sampled_from(["add", "add urgently", "add_after", "retry", "forget"]), st.integers(0, 9)
+    ),
     max_size=10,
 )
 
@@ -296,6 +321,80 @@ def test_a_key_touched_in_processing_comes_once_more_after_done_and_behind_the_o
         assert await work.get() == "a"
         work.done("a")
         assert await next_within(work, 100) is None
+
+    run(scenario)
+
+
+async def handed_out(work: WorkQueue[str]) -> list[str]:
+    """All that waits, in the order of its hand-out, each done before the next."""
+    keys = []
+    while work.depth:
+        keys.append(await work.get())
+        work.done(keys[-1])
+    return keys
+
+
+def test_urgent_keys_overtake_those_that_wait_and_keep_their_own_order() -> None:
+    async def scenario() -> None:
+        work = queue()
+        for key in ("a", "b", "c", "d"):
+            work.add(key)
+        work.add("e", urgent=True)
+        work.add("c", urgent=True)
+        work.add("e")
+        assert work.depth == 5
+        assert await handed_out(work) == ["e", "c", "a", "b", "d"]
+
+    run(scenario)
+
+
+def test_a_key_that_is_touched_urgently_in_processing_comes_back_urgent_whatever_its_pass_says() -> None:
+    async def scenario() -> None:
+        work = queue()
+        for key in ("a", "b", "c"):
+            work.add(key)
+        assert await work.get() == "a"
+        work.add("a", urgent=True)
+        work.forget("a")
+        work.done("a")
+        assert await handed_out(work) == ["a", "b", "c"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("forgotten", "expected"), [(False, ["a", "b"]), (True, ["b", "a"])])
+def test_an_urgent_key_is_urgent_again_after_a_failure_but_not_after_it_was_forgotten(
+    forgotten: bool, expected: list[str]
+) -> None:
+    async def scenario() -> None:
+        work = queue()
+        work.add("a", urgent=True)
+        assert await work.get() == "a"
+        work.retry("a")
+        if forgotten:
+            work.forget("a")
+        work.done("a")
+        work.add("b")
+        work.add("a")
+        assert await handed_out(work) == expected
+
+    run(scenario)
+
+
+def test_keys_that_are_urgent_for_ever_do_not_keep_an_ordinary_one_waiting() -> None:
+    async def scenario() -> None:
+        work = queue()
+        for number in range(20):
+            work.add(f"hot-{number}", urgent=True)
+        work.add("ordinary")
+        for turn in range(100):
+            key = await work.get()
+            if key == "ordinary":
+                assert turn == URGENT_RUN
+                return
+            work.add(key, urgent=True)
+            work.done(key)
+        raise AssertionError("the ordinary key never had its turn")
 
     run(scenario)
 
