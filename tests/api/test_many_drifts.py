@@ -16,7 +16,7 @@ from testbed.control_plane import ControlPlane
 from testbed.operator_process import USER
 from tests.api.access import Json, Site, until
 from tests.api.conftest import StartOperator
-from tests.api.witness import Witness
+from tests.api.witness import Witness, assert_never_wider
 
 CLOSED = tuple(f"closed-{number:02}" for number in range(60))
 FLIPPED, OPENED = "flipped", "opened"
@@ -45,12 +45,13 @@ def test_what_opened_access_is_repaired_before_all_that_closed_it_at_run_time_an
 
     operator.pause()
     begin = everything_drifts(site)
-    witnesses = [Witness(site, service=name, labels={"app": name}) for name in (FLIPPED, OPENED)]
+    witness = Witness(site)
     operator.resume()
     assert_opened_first(site, since=begin)
     await_all_ready(site)
-    for witness in witnesses:
-        witness.assert_never_wider()
+    states = witness.states()
+    for name in (FLIPPED, OPENED):
+        assert_never_wider(states, service=name, labels={"app": name})
 
     operator.stop()
     begin = everything_drifts(site)
