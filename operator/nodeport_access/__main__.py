@@ -202,7 +202,7 @@ async def _serve(
         try:
             if await _policies_or_stop(controller, stop):
                 await handlers.run(
-                    configuration=lambda: client.configuration,
+                    lend=client.lender(told=controller.feed.told).lend,
                     put=controller.put_policy,
                     drop=controller.drop_policy,
                     # Ours again, in place of Kopf's: our passes end while Kopf ends, not after it.

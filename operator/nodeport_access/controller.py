@@ -33,7 +33,7 @@ from nodeport_access.outcome import Done, Stalled, Wait
 from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
-from nodeport_access.watches import PodWatches, Roster, Watch
+from nodeport_access.watches import Feed, PodWatches, Roster, Watch
 from nodeport_access.workqueue import Backoff, ShutDown, WorkQueue
 
 WORKERS = 16
@@ -85,12 +85,13 @@ class Controller:
             time=time,
             log=log,
         )
+        complaints = Complaints(time=time)
         shared: dict[str, Any] = {
             "client": client,
             "time": time,
             "random": random,
             "log": log,
-            "complaints": Complaints(time=time),
+            "complaints": complaints,
         }
         scopes = namespaces or (None,)
         shelves: tuple[tuple[Resource, Shelf[Any]], ...] = (
@@ -113,6 +114,10 @@ class Controller:
         )
         for watch in self._watches:
             watch.on_interrupted = self._call_roll
+        for source in (*self._watches, *self._rosters):
+            source.on_recovered = self._resume
+        self.feed = Feed(resource=POLICIES, log=log, complaints=complaints)
+        self.feed.on_gap = self._call_roll
         self.store.on_namespaces = self._pods.want
         self._workers: list[asyncio.Task[None]] = []
         self._primed = False
@@ -166,6 +171,12 @@ class Controller:
         for roster in self._rosters:
             roster.trigger()
 
+    def _resume(self) -> None:
+        """What failed while the API server was away or refused us need not wait for its next try."""
+        for key in self.store.service_keys():
+            if self._queue.failures(key):
+                self._queue.add(key)
+
     async def _work(self) -> None:
         while True:
             try:
@@ -189,8 +200,11 @@ class Controller:
                 self._queue.forget(key)
                 if again is not None:
                     self._queue.add_after(key, again)
-            case Wait(reason, None, at_latest):
+            case Wait(reason, None, at_latest, cut_off):
                 delay = self._queue.retry(key)
+                if cut_off:
+                    # The roster finds out and says what is wrong, and when it is over: streams may stay open meanwhile.
+                    self._call_roll()
                 if at_latest is not None:
                     self._queue.add_after(key, at_latest)
                 self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
@@ -215,6 +229,8 @@ class Controller:
         for source in sources:
             if source.refused is not None:
                 return f"{source}: {source.refused}"
+        if self.feed.refused is not None:
+            return f"{self.feed}: {self.feed.refused}"
         for source in sources:
             if not source.synced:
                 return f"{source}: not listed yet"

@@ -15,7 +15,7 @@ from typing import Any, cast
 import kopf
 
 from nodeport_access.api import GROUP, PLURAL, VERSION, Body
-from nodeport_access.kube import Configuration
+from nodeport_access.kube import Lent
 
 LEAVE_SECONDS = 0.4
 """What Kopf gets to end by itself once all our own tasks have; it takes a tenth of that."""
@@ -34,7 +34,7 @@ class EndlessBackoffs:
 
 async def run(
     *,
-    configuration: Callable[[], Configuration],
+    lend: Callable[[], Awaitable[Lent]],
     put: Callable[[Body], None],
     drop: Callable[[Body], None],
     started: Callable[[], None],
@@ -42,11 +42,11 @@ async def run(
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
 ) -> None:
-    """Runs Kopf until ``stop``. ``started`` is called once Kopf has installed its signal handlers; ``clean_up`` ends
-    all our own tasks before Kopf looks for those left."""
+    """Runs Kopf until ``stop``, on the sessions that ``lend`` gives. ``started`` is called once Kopf has installed its
+    signal handlers; ``clean_up`` ends all our own tasks before Kopf looks for those left."""
     registry = kopf.OperatorRegistry()
     kopf.on.startup(registry=registry)(_start_up(started))
-    kopf.on.login(registry=registry)(_login(configuration))
+    kopf.on.login(registry=registry)(_login(lend))
     kopf.on.cleanup(registry=registry)(_clean_up(clean_up))
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop))
     stopped = asyncio.create_task(stop.wait())
@@ -110,21 +110,10 @@ def _clean_up(clean_up: Callable[[], Awaitable[None]]) -> Callable[..., Awaitabl
     return end_own_tasks
 
 
-def _login(configuration: Callable[[], Configuration]) -> Callable[..., kopf.ConnectionInfo]:
-    def log_in(**_: Any) -> kopf.ConnectionInfo:
-        """Called again after a 401, with what our own client has read meanwhile."""
-        current = configuration()
-        # "Bearer x" in the Configuration is scheme and token to Kopf.
-        scheme, _space, token = current.api_key.get("BearerToken", "").rpartition(" ")
-        return kopf.ConnectionInfo(
-            server=current.host,
-            ca_path=current.ssl_ca_cert,
-            insecure=not current.verify_ssl,
-            certificate_path=current.cert_file,
-            private_key_path=current.key_file,
-            scheme=(scheme or "Bearer") if token else None,
-            token=token or None,
-            proxy_url=current.proxy,
-        )
+def _login(lend: Callable[[], Awaitable[Lent]]) -> Callable[..., Awaitable[kopf.AiohttpSession]]:
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        """Called again after a 401, and when Kopf takes the connection for broken."""
+        lent = await lend()
+        return kopf.AiohttpSession(server=lent.server, aiohttp_session=lent.session)
 
     return log_in

@@ -53,3 +53,5 @@ def configure(*, log_format: str, level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("kopf", "aiohttp", "asyncio", "kubernetes"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Every try of Kopf's at a request that fails; ``watches.Feed`` tells of them once a minute.
+    logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)

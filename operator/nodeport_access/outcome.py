@@ -48,11 +48,13 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Something is left to do: after ``delay`` seconds, or after the queue's backoff where that is None, but then after
-    ``at_latest`` seconds where something else is due (an expiry)."""
+    ``at_latest`` seconds where something else is due (an expiry). ``cut_off``: the API server did not answer, or does
+    not know us."""
 
     reason: str
     delay: float | None = None
     at_latest: float | None = None
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

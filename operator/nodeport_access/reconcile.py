@@ -17,7 +17,7 @@ from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention
 from nodeport_access.events import Tell, drift_repaired
-from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated
+from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failure, Kind, Outcome, Stalled, Wait
 from nodeport_access.plan import Verb, Write, plan
@@ -48,6 +48,7 @@ class _Pass:
     delays: list[float] = field(default_factory=list)
     stopped: set[PolicyKey | None] = field(default_factory=set)
     retry: str = ""
+    cut_off: bool = False
 
 
 class Reconciler:
@@ -105,6 +106,7 @@ class Reconciler:
         except ApiError as error:
             failure = _failure(write, error)
             current.failures[write.object] = failure
+            current.cut_off |= _cut_off(error)
             # Nothing is let go: what another policy left may be all that keeps the pods shut.
             current.stopped.add(None)
             if write.is_allowlist:
@@ -173,6 +175,7 @@ class Reconciler:
             left = await self._reporter.report(case)
         except ApiError as error:
             failure = _refusal(error)
+            current.cut_off |= _cut_off(error)
             current.failures[f"status of {policy.key}"] = failure
             if self._complaints.due((snapshot.key, policy.key)):
                 self._log.warning("status of policy %s not written: %s", policy.key, failure.message)
@@ -211,13 +214,18 @@ def _refusal(error: ApiError) -> Failure:
             return Failure(reason=Reason.APPLY_FAILED, message=str(error))
 
 
+def _cut_off(error: ApiError) -> bool:
+    """Whether no request would have fared better."""
+    return isinstance(error, Unauthorized) or (isinstance(error, Unreachable) and not error.status)
+
+
 def _outcome(after: Snapshot, current: _Pass) -> Outcome:
     if any(failure.reason is Reason.APPLY_FORBIDDEN for failure in current.failures.values()):
         current.delays.append(FORBIDDEN_RETRY_SECONDS)
     due = min([*current.delays, *_expiries(after)], default=None)
     passing = [failure for failure in current.failures.values() if not failure.lasting]
     if passing or current.retry:
-        return Wait(current.retry or passing[0].message, at_latest=due)
+        return Wait(current.retry or passing[0].message, at_latest=due, cut_off=current.cut_off)
     if current.failures:
         message = next(iter(current.failures.values())).message
         return Wait(message, due) if due is not None else Stalled(message)

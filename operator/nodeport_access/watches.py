@@ -2,7 +2,7 @@
 
 One ``Watch`` follows one resource, in one namespace or in all, for as long as the process lives. A ``Roster`` is the
 list half alone, taken when asked: for policies, whose live events come by Kopf, which after an outage does not mention
-what was deleted. ``PodWatches`` holds one watch per namespace of a changing set.
+what was deleted. ``PodWatches`` holds one watch per namespace of a changing set. A ``Feed`` knows how well Kopf hears.
 
 What brings on a fresh list: a version that is too old, a stream that broke, a stream that fell silent. The planned end
 of a stream does not, nor does a refusal to open one: the version last seen is still good. Nothing here ends by itself,
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import Logger
 from random import Random
@@ -72,9 +73,6 @@ class Pace:
     """Between two warnings of one watch."""
     roster: float = 300.0
     """Between two rosters for which nobody asked."""
-    echo: float = 20.0
-    """From a roster that was asked for to one more: Kopf connects again up to 13 s later than we do, and will not
-    mention what was deleted in between."""
 
 
 class _Source:
@@ -102,6 +100,7 @@ class _Source:
         self.refused: ApiError | None = None
         self.restarts = 0
         self.on_interrupted: Callable[[], None] = lambda: None
+        self.on_recovered: Callable[[], None] = lambda: None
         self._version: str | None = None
         self._asked = asyncio.Event()
         self._client = client
@@ -135,8 +134,11 @@ class _Source:
     def _works(self) -> None:
         if self._complained:
             self._log.info("%s: works again", self, extra=self._labels())
+        recovered = self.refused is not None
         self.refused = None
         self._complained = False
+        if recovered:
+            self.on_recovered()
 
     async def _wait_out(self, error: ApiError, *, verb: str) -> None:
         """Says why nothing is heard, and waits as long as it makes sense to wait for that."""
@@ -263,7 +265,6 @@ class Roster(_Source):
 
     async def run(self) -> NoReturn:
         """Lists until it is cancelled; raises only what the sink raises."""
-        within = self._pace.roster
         while True:
             self._asked.clear()
             try:
@@ -273,17 +274,56 @@ class Roster(_Source):
                 continue
             self._works()
             self._failures = 0
-            within = self._pace.echo if await self._is_asked(within=within) else self._pace.roster
+            await self._until_asked()
 
-    async def _is_asked(self, *, within: float) -> bool:
+    async def _until_asked(self) -> None:
         """Waits until somebody asks, and then a moment for the others: an outage breaks all streams at once."""
-        try:
-            async with asyncio.timeout(within):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.roster):
                 await self._asked.wait()
-        except TimeoutError:
-            return False
-        await asyncio.sleep(self._pace.backoff[0])
-        return True
+            await asyncio.sleep(self._pace.backoff[0])
+
+
+class Feed:
+    """Events that come by another's watch, Kopf's: whether he hears, by what becomes of his requests.
+
+    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he hears again after a while
+    in which he may have missed something: who lists anew does not learn what was deleted before.
+    """
+
+    def __init__(self, *, resource: Resource, log: Logger, complaints: Complaints) -> None:
+        self.resource = resource
+        self.on_gap: Callable[[], None] = lambda: None
+        self._log = log
+        self._complaints = complaints
+        self._refused: dict[str, ApiError] = {}
+        self._gaps: set[str] = set()
+
+    @property
+    def refused(self) -> ApiError | None:
+        """Why at least one of his requests fails."""
+        return next(iter(self._refused.values()), None)
+
+    def told(self, verb: str, path: str, error: ApiError | None) -> None:
+        """Takes what became of a request; the ``verb`` of a stream is ``watch``. All but lists and streams is passed
+        over."""
+        if not path.endswith(f"/{self.resource.plural}"):
+            return
+        if error is not None:
+            self._gaps.add(path)
+            self._refused[path] = error
+            if self._complaints.due("the API server" if isinstance(error, Unreachable) else f"the feed of {path}"):
+                self._log.warning("%s: %s", self, _why(error, verb=verb, resource=self.resource))
+        elif verb != "watch":
+            self._gaps.add(path)
+        else:
+            self._refused.pop(path, None)
+            if path in self._gaps:
+                self._gaps.discard(path)
+                self.on_gap()
+
+    def __str__(self) -> str:
+        return f"events of {self.resource}"
 
 
 class PodWatches:

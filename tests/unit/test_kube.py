@@ -6,6 +6,7 @@ What a real API server answers to the same verbs is in `tests/api/test_client.py
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import copy
 import datetime
@@ -14,12 +15,14 @@ import json
 import os
 import socket
 import ssl
+import time
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
@@ -40,12 +43,14 @@ from nodeport_access.kube import (
     Forbidden,
     Gone,
     Invalid,
+    Lent,
     NotFound,
     SchemaOutdated,
     Unauthorized,
     Unreachable,
     WatchEvent,
     configuration,
+    lending,
     load_configuration,
     wire,
 )
@@ -872,3 +877,126 @@ async def test_credentials_that_cannot_be_read_again_are_an_answer_with_the_reas
             loader.tokens = ["new"]
             now[0] += wire.RENEWAL_PAUSE_SECONDS
             assert (await client.list(SERVICES)).resource_version == "5"
+
+
+# --- sessions for somebody else's requests ------------------------------------------------------------
+
+
+class Teller:
+    """Holds what was told of requests."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str, str]] = []
+
+    def __call__(self, verb: str, path: str, error: ApiError | None) -> None:
+        self.heard.append((verb, path, type(error).__name__ if error else "ok"))
+
+
+async def asked(lent: Lent, path: str = "/things", **query: str) -> tuple[int, str]:
+    """What somebody gets who asks on a lent session."""
+    async with lent.session.get(f"{lent.server}{path}", params=query) as response:
+        return response.status, await response.text()
+
+
+async def test_a_lent_session_carries_the_credentials_and_tells_what_becomes_of_requests() -> None:
+    told, observed = Teller(), []
+    async with (
+        serving(Door("good")) as url,
+        connected(url, observer=lambda *request: observed.append(request[:3])) as client,
+    ):
+        lent = await client.lender(told=told).lend()
+        async with lent.session:
+            assert (await asked(lent, "/things"))[0] == 200
+            async with lent.session.get(f"{url}/things", params={"watch": "true"}) as stream:
+                assert stream.status == 200
+    assert told.heard == [("get", "/things", "ok"), ("watch", "/things", "ok")]
+    assert observed == [("get", "things", 200), ("watch", "things", 200)]
+
+
+async def test_a_refusal_is_told_in_our_words_and_can_still_be_read() -> None:
+    told = Teller()
+    async with serving(refusing(403, reason="Forbidden", message="not yours")) as url, connected(url) as client:
+        lent = await client.lender(told=told).lend()
+        async with lent.session:
+            code, text = await asked(lent)
+    assert code == 403
+    assert json.loads(text)["message"] == "not yours"
+    assert told.heard == [("get", "/things", "Forbidden")]
+
+
+async def test_an_api_server_that_is_not_there_is_told_and_still_an_error_to_the_borrower() -> None:
+    told = Teller()
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # taken, and not listened on
+        async with connected(f"http://127.0.0.1:{bound.getsockname()[1]}") as client:
+            lent = await client.lender(told=told).lend()
+            async with lent.session:
+                with pytest.raises(aiohttp.ClientConnectionError):
+                    await asked(lent)
+    assert told.heard == [("get", "/things", "Unreachable")]
+
+
+async def test_a_lent_session_follows_credentials_that_were_read_again_meanwhile() -> None:
+    door = Door("good")
+    async with serving(door) as url:
+        loader = Loader(url, "new")
+        async with connected(url, load=loader) as client:
+            lent = await client.lender(told=Teller()).lend()
+            async with lent.session:
+                assert (await asked(lent))[0] == 200
+                door.token = "new"
+                assert (await asked(lent))[0] == 401
+                await client.list(SERVICES)
+                assert (await asked(lent))[0] == 200
+    assert loader.loads == 1
+
+
+async def test_who_comes_back_for_another_session_has_the_credentials_read_again_but_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lending, "RENEWAL_PAUSE_SECONDS", 0.2)
+    async with serving(Door("new")) as url:
+        loader = Loader(url, "new")
+        async with connected(url, load=loader) as client:
+            lender = client.lender(told=Teller())
+            began = time.monotonic()
+            for expected in (401, 200):
+                lent = await lender.lend()
+                async with lent.session:
+                    assert (await asked(lent))[0] == expected
+            assert time.monotonic() - began >= 0.2
+    assert loader.loads == 1
+
+
+async def test_credentials_that_cannot_be_read_again_are_lent_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lending, "RENEWAL_PAUSE_SECONDS", 0.0)
+    async with serving(Door("new")) as url, connected(url, load=Loader(url)) as client:
+        lender = client.lender(told=Teller())
+        for _ in range(2):
+            lent = await lender.lend()
+            async with lent.session:
+                assert (await asked(lent))[0] == 401
+
+
+async def test_a_lent_session_verifies_the_server_as_the_client_does_and_by_the_name_that_the_kubeconfig_gives(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(name="servers", now=datetime.datetime.now(datetime.UTC), key_identifiers=False)
+    pair = authority.server(hosts=["kubernetes"])
+    (tmp_path / "server.pem").write_bytes(pair.public + pair.private)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    async with serving(Door("good"), tls=tls) as url:
+        cluster = {
+            "server": url,
+            "certificate-authority-data": base64.b64encode(authority.certificate).decode(),
+            "tls-server-name": "kubernetes",
+        }
+        file = kubeconfig(tmp_path, cluster=cluster, user={"token": "good"})
+        client = Client(configuration=await load(file), load=lambda: load(file), observer=lambda *_: None)
+        try:
+            lent = await client.lender(told=Teller()).lend()
+            async with lent.session:
+                assert (await asked(lent))[0] == 200
+        finally:
+            await client.close()

@@ -104,6 +104,7 @@ def test_the_level_decides_what_is_said_and_chatter_of_others_is_left_out(
         log.info("loud")
         logging.getLogger("kopf.objects").info("chatter")
         logging.getLogger("aiohttp.access").info("chatter")
+        logging.getLogger("kopf._cogs.clients.watching").error("one of many tries")
         logging.getLogger("kopf.objects").warning("serious")
 
     assert [("loud" in line, "serious" in line) for line in said(chatter, log_format=log_format)] == [

@@ -476,7 +476,7 @@ async def test_a_service_that_is_gone_unheard_is_never_created_by_an_apply() -> 
         (FORBIDDEN, "ApplyForbidden", Wait(FORBIDDEN.message, FORBIDDEN_RETRY_SECONDS)),
         (INVALID, "ApplyRefused", Stalled(INVALID.message)),
         (OUTDATED, "ApplyRefused", Stalled(OUTDATED.message)),
-        (AWAY, "ApplyFailed", Wait("connection refused")),
+        (AWAY, "ApplyFailed", Wait("connection refused", cut_off=True)),
         (TERMINATING, "ApplyFailed", Wait(str(TERMINATING))),
     ],
 )

@@ -18,7 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
+from nodeport_access.complaints import Complaints
 from nodeport_access.kube import (
+    POLICIES,
     SERVICES,
     ApiError,
     Client,
@@ -29,7 +31,7 @@ from nodeport_access.kube import (
     Unreachable,
     WatchEvent,
 )
-from nodeport_access.watches import Pace, PodWatches, Roster, Watch
+from nodeport_access.watches import Feed, Pace, PodWatches, Roster, Watch
 from tests.unit.misbehaving_api_server import (
     Handler,
     ServiceWorld,
@@ -53,7 +55,6 @@ FAST = Pace(
     longest_retry_after=0.4,
     settled=0.2,
     roster=60,
-    echo=60,
 )
 """Real time, but little of it."""
 
@@ -612,13 +613,13 @@ async def test_the_roster_is_taken_every_five_minutes_though_nobody_asks() -> No
 
 
 @pytest.mark.looptime
-async def test_a_roster_that_was_asked_for_is_taken_once_more_later_because_kopf_connects_later_than_we_do() -> None:
+async def test_a_roster_that_was_asked_for_is_taken_at_once_and_the_next_five_minutes_later() -> None:
     client = ScriptedClient()
     async with calling(client) as roster:
         await asyncio.sleep(100)
         roster.trigger()
         await asyncio.sleep(500)
-    assert [round(at) for at in client.asked] == [0, 100, 120, 420]
+    assert [round(at) for at in client.asked] == [0, 100, 400]
 
 
 @pytest.mark.looptime
@@ -657,6 +658,96 @@ async def test_a_roster_waits_for_a_crd_that_is_not_there_yet() -> None:
         assert not roster.synced
         await eventually(lambda: roster.synced)
         assert (sink.state, roster.refused) == (world.state, None)
+
+
+async def test_whoever_waits_for_the_end_of_an_outage_is_told_once() -> None:
+    world = ServiceWorld("a")
+    world.list_faults = [answering(503)] * 3
+    recovered: list[str] = []
+    async with serving(world) as url, listing(url) as (roster, sink):
+        roster.on_recovered = lambda: recovered.append("again")
+        await eventually(lambda: recovered == ["again"])
+        assert (sink.state, roster.refused) == (world.state, None)
+        roster.trigger()
+        await eventually(lambda: sink.lists == 2)
+        assert recovered == ["again"]
+
+
+# --- what comes by Kopf
+
+POLICIES_PATH = "/apis/nodeport-access.io/v1alpha1/nodeportaccesspolicies"
+BLUE, GREEN = (
+    f"/apis/nodeport-access.io/v1alpha1/namespaces/{name}/nodeportaccesspolicies" for name in ("blue", "green")
+)
+FORBIDDEN = Forbidden(status=403, reason="Forbidden", message="no")
+
+
+class Fed(Feed):
+    """A feed that counts its gaps."""
+
+    def __init__(self) -> None:
+        super().__init__(resource=POLICIES, log=LOG, complaints=Complaints(time=lambda: 0.0))
+        self.gaps = 0
+        self.on_gap = self._gap
+
+    def _gap(self) -> None:
+        self.gaps += 1
+
+
+def test_a_stream_that_goes_on_from_where_it_was_leaves_no_gap() -> None:
+    feed = Fed()
+    feed.told("watch", POLICIES_PATH, None)
+    feed.told("watch", POLICIES_PATH, None)
+    assert (feed.gaps, feed.refused) == (0, None)
+
+
+@pytest.mark.parametrize("verb", ["watch", "get"])
+def test_after_a_request_that_failed_there_is_a_gap_as_soon_as_the_stream_is_open(verb: str) -> None:
+    feed = Fed()
+    feed.told("watch", POLICIES_PATH, None)
+    feed.told(verb, POLICIES_PATH, FORBIDDEN)
+    assert (feed.gaps, feed.refused) == (0, FORBIDDEN)
+    feed.told("watch", POLICIES_PATH, None)
+    assert (feed.gaps, feed.refused) == (1, None)
+
+
+def test_a_new_list_is_a_gap_because_it_does_not_tell_of_deletions() -> None:
+    feed = Fed()
+    feed.told("get", POLICIES_PATH, None)
+    assert feed.gaps == 0
+    feed.told("watch", POLICIES_PATH, None)
+    feed.told("watch", POLICIES_PATH, None)
+    assert feed.gaps == 1
+
+
+def test_a_list_is_no_proof_that_events_can_be_heard() -> None:
+    feed = Fed()
+    feed.told("watch", POLICIES_PATH, FORBIDDEN)
+    feed.told("get", POLICIES_PATH, None)
+    assert feed.refused is FORBIDDEN
+
+
+def test_each_namespace_has_a_stream_of_its_own() -> None:
+    feed = Fed()
+    feed.told("watch", BLUE, FORBIDDEN)
+    feed.told("watch", GREEN, None)
+    assert feed.refused is FORBIDDEN
+    feed.told("watch", BLUE, None)
+    assert feed.refused is None
+
+
+def test_other_requests_are_not_looked_at() -> None:
+    feed = Fed()
+    feed.told("get", "/apis", FORBIDDEN)
+    assert feed.refused is None
+
+
+def test_a_feed_that_is_refused_complains_once_and_in_words_that_help(caplog: pytest.LogCaptureFixture) -> None:
+    feed = Fed()
+    for _ in range(3):
+        feed.told("watch", POLICIES_PATH, FORBIDDEN)
+    (record,) = caplog.records
+    assert "not allowed to watch nodeportaccesspolicies.nodeport-access.io: no" in record.getMessage()
 
 
 # --- pods

@@ -41,6 +41,7 @@ from nodeport_access.kube.errors import (
     Unauthorized,
     Unreachable,
 )
+from nodeport_access.kube.lending import Lender, Lent
 from nodeport_access.kube.resources import (
     ENDPOINT_SLICES,
     EVENTS,
@@ -72,6 +73,8 @@ __all__ = [
     "Forbidden",
     "Gone",
     "Invalid",
+    "Lender",
+    "Lent",
     "Listing",
     "NotFound",
     "Observer",

@@ -15,6 +15,7 @@ from kubernetes.aio.client import Configuration
 
 from nodeport_access.api import FIELD_MANAGER, Body
 from nodeport_access.kube.errors import Gone, NotFound, Unreachable
+from nodeport_access.kube.lending import Lender, Told
 from nodeport_access.kube.resources import Resource
 from nodeport_access.kube.streams import WatchEvent, events_of
 from nodeport_access.kube.wire import Call, Observer, Wire, mapping
@@ -53,7 +54,11 @@ class Client:
     @property
     def configuration(self) -> Configuration:
         """What the client uses now; another object after the credentials had to be read again."""
-        return self._wire.configuration
+        return self._wire.connection.configuration
+
+    def lender(self, *, told: Told) -> Lender:
+        """Who lends sessions on the same terms to somebody with requests of his own, of which it tells ``told``."""
+        return Lender(wire=self._wire, told=told)
 
     async def close(self) -> None:
         """Ends every connection. The watches must have ended before."""

@@ -32,7 +32,7 @@ REQUEST_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 75.0
 """The longest a watch may send nothing: bookmarks come about 61 s apart."""
-RENEWAL_PAUSE_SECONDS = 10.0
+RENEWAL_PAUSE_SECONDS = 5.0
 """The least time between two readings of credentials: revoked ones must not run an exec plugin at every request."""
 
 Observer = Callable[[str, str, int, float], None]
@@ -61,7 +61,7 @@ class Answer:
     body: bytes
 
 
-class _Connection:
+class Connection:
     """Two pools with the same credentials, so that watches cannot starve requests; closed after its last user."""
 
     def __init__(self, configuration: Configuration) -> None:
@@ -72,6 +72,15 @@ class _Connection:
         self.watches: Any = ApiClient(unlimited)
         self._users = 0
         self._retired = False
+
+    async def credentials(self, *, path: str, method: str) -> dict[str, str]:
+        """The header of a token, as it is now; none where a certificate speaks for us. Raises Unreachable."""
+        headers: dict[str, str] = {}
+        try:
+            await self.requests.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        except (ConfigException, OSError) as error:  # from the hook that reads the token file again
+            raise Unreachable(message=f"the service account's token cannot be read: {one_line(error)}") from error
+        return headers
 
     @asynccontextmanager
     async def in_use(self) -> AsyncIterator[None]:
@@ -97,7 +106,8 @@ class _Connection:
 
 
 class Wire:
-    """Carries requests to one API server, with credentials that are read again when they are refused."""
+    """Carries requests to one API server, with credentials that are read again when they are refused; ``connection`` is
+    another one after that."""
 
     def __init__(
         self,
@@ -108,54 +118,50 @@ class Wire:
         time: Callable[[], float],
     ) -> None:
         self._load = load
-        self._observer = observer
-        self._time = time
-        self._connection = _Connection(configuration)
+        self.observer = observer
+        self.time = time
+        self.connection = Connection(configuration)
         self._renewing = asyncio.Lock()
         self._renewed_at = float("-inf")
 
-    @property
-    def configuration(self) -> Configuration:
-        """What is used now; another object after the credentials had to be read again."""
-        return self._connection.configuration
-
     async def close(self) -> None:
         """Ends every connection. The streams must have ended before."""
-        await self._connection.close()
+        await self.connection.close()
 
     @asynccontextmanager
     async def exchange(self, call: Call, *, streaming: bool) -> AsyncIterator[Answer]:
         """Yields a good answer; credentials that are refused are read again, and the request is sent once more."""
-        used = self._connection
+        used = self.connection
         async with used.in_use():
             answer = await self._send(used, call, streaming=streaming)
             if answer.response.status != HTTPStatus.UNAUTHORIZED:
                 with _good(answer):
                     yield answer
                 return
-        fresh = await self._renew(used)
+        fresh = await self.renew(used)
         async with fresh.in_use():
             if fresh is not used:
                 answer = await self._send(fresh, call, streaming=streaming)
             with _good(answer):
                 yield answer
 
-    async def _send(self, connection: _Connection, call: Call, *, streaming: bool) -> Answer:
+    async def _send(self, connection: Connection, call: Call, *, streaming: bool) -> Answer:
         """Sends the request and reads the answer, of an open watch only its head. Raises Unreachable."""
         api = connection.watches if streaming else connection.requests
         host: str = api.configuration.host
         query = f"?{urlencode(call.query)}" if call.query else ""
-        headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": USER_AGENT}
+        headers = {
+            "Accept": call.accept,
+            "Content-Type": call.content_type,
+            "User-Agent": USER_AGENT,
+            **await connection.credentials(path=call.path, method=call.method),
+        }
         limits = aiohttp.ClientTimeout(
             total=None if streaming else REQUEST_SECONDS,
             sock_connect=CONNECT_SECONDS,
             sock_read=SILENCE_SECONDS if streaming else None,
         )
-        try:
-            await api.update_params_for_auth(headers, [], ["BearerToken"], call.path, call.method, None)
-        except (ConfigException, OSError) as error:  # from the hook that reads the token file again
-            raise Unreachable(message=f"the service account's token cannot be read: {one_line(error)}") from error
-        started, status, body = self._time(), 0, b""
+        started, status, body = self.time(), 0, b""
         try:
             with reaching(host):
                 async with asyncio.timeout(REQUEST_SECONDS if streaming else None):
@@ -171,23 +177,23 @@ class Wire:
                         body = await response.read()
             status = response.status
         finally:
-            self._observer(call.verb, call.resource.plural, status, self._time() - started)
+            self.observer(call.verb, call.resource.plural, status, self.time() - started)
         return Answer(response, body)
 
-    async def _renew(self, refused: _Connection) -> _Connection:
+    async def renew(self, refused: Connection) -> Connection:
         """Reads the credentials again, once for all requests that were refused together. Raises Unauthorized."""
         async with self._renewing:
-            if self._connection is refused and self._time() - self._renewed_at >= RENEWAL_PAUSE_SECONDS:
-                self._renewed_at = self._time()
+            if self.connection is refused and self.time() - self._renewed_at >= RENEWAL_PAUSE_SECONDS:
+                self._renewed_at = self.time()
                 try:
                     async with asyncio.timeout(REQUEST_SECONDS):
                         configuration = await self._load()
                 except (ConfigurationError, TimeoutError) as error:
                     message = f"credentials refused, and not to be read again: {one_line(error)}"
                     raise Unauthorized(status=401, reason="Unauthorized", message=message) from error
-                self._connection = _Connection(configuration)
+                self.connection = Connection(configuration)
                 await refused.retire()
-            return self._connection
+            return self.connection
 
 
 @contextmanager

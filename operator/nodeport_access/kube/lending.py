@@ -1,0 +1,93 @@
+"""A session for Kopf's own requests, on the terms of our client: its certificates, its credentials, its proxy. What
+becomes of each request is told, so that nobody is deaf without knowing.
+
+Kopf's own way (``ConnectionInfo``) has no word for a server name or for how strictly certificates are verified, keeps a
+token until it is refused, and ends the process when the next one is refused too. Not the business of this module: what
+Kopf asks for (``handlers``), and our own requests (``client``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
+
+from nodeport_access.kube.errors import ApiError, Unauthorized, Unreachable, one_line, refusal, status_of
+from nodeport_access.kube.wire import RENEWAL_PAUSE_SECONDS, Connection, Wire
+
+Told = Callable[[str, str, ApiError | None], None]
+"""Told of every request: verb (``watch`` for one that has opened, else HTTP's), path, and how it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A session, which the borrower closes, and the server that it is for."""
+
+    server: str
+    session: aiohttp.ClientSession
+
+
+class Lender:
+    """Lends one session after another to one borrower, who comes back for the next when one does not work."""
+
+    def __init__(self, *, wire: Wire, told: Told) -> None:
+        self._wire = wire
+        self._told = told
+        self._lent_at: float | None = None
+
+    async def lend(self) -> Lent:
+        """A new session. Who comes back for another has the credentials read again first, and is not served before
+        ``RENEWAL_PAUSE_SECONDS`` have passed since the last one: refused, he comes back at once, for ever."""
+        if self._lent_at is not None:
+            await asyncio.sleep(self._lent_at + RENEWAL_PAUSE_SECONDS - self._wire.time())
+            await self._read_again()
+        self._lent_at = self._wire.time()
+        connection = self._wire.connection
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=connection.watches.rest_client.ssl_context),
+            proxy=connection.configuration.proxy,
+            trust_env=False,
+            middlewares=(self._carrier(connection),),
+        )
+        return Lent(server=connection.configuration.host, session=session)
+
+    async def _read_again(self) -> None:
+        # What cannot be read is lent as it was: the next request says what is wrong with it.
+        with suppress(Unauthorized):
+            await self._wire.renew(self._wire.connection)
+
+    def _carrier(self, lent: Connection) -> aiohttp.ClientMiddlewareType:
+        async def carry(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            """Adds what our own requests carry, and tells how it went."""
+            verb = "watch" if "watch" in request.url.query else request.method.lower()
+            path, host = request.url.path, lent.configuration.host
+            started, status = self._wire.time(), 0
+            try:
+                # Not the lent one's: ours may have been read again since.
+                request.headers.update(await self._wire.connection.credentials(path=path, method=request.method))
+                request.server_hostname = lent.configuration.tls_server_name
+                response = await send(request)
+                status = response.status
+                self._told(verb, path, await _failure(response))
+                return response
+            except Unreachable as error:
+                self._told(verb, path, error)
+                raise aiohttp.ClientConnectionError(error.message) from error
+            except (aiohttp.ClientError, OSError) as error:
+                self._told(verb, path, Unreachable(message=f"{host} cannot be reached: {one_line(error)}"))
+                raise
+            finally:
+                self._wire.observer(verb, request.url.name, status, self._wire.time() - started)
+
+        return carry
+
+
+async def _failure(response: aiohttp.ClientResponse) -> ApiError | None:
+    """What a refusal means; its body stays readable."""
+    if response.status < HTTPStatus.BAD_REQUEST:
+        return None
+    return refusal(status=response.status, said=status_of(await response.read()), retry_after=None)
