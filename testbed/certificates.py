@@ -1,8 +1,8 @@
 """Certificate authorities of our own, and the certificates and keys that a control plane needs.
 
-Every certificate names its key and its issuer's key (RFC 5280, 4.2.1.1 and 4.2.1.2): Python from 3.13 on verifies
-strictly and refuses the rest. Elliptic keys, because they are made in less than a millisecond; RSA only for the
-service accounts.
+Every certificate names its key and its issuer's key (RFC 5280, 4.2.1.1 and 4.2.1.2), because Python from 3.13 on
+verifies strictly by default and refuses the rest; unless an authority is asked for that does not, as in many a cluster.
+Elliptic keys, because they are made in less than a millisecond; RSA only for the service accounts.
 
 Not its business: files and kubeconfigs (`testbed.credentials`).
 """
@@ -35,8 +35,9 @@ class KeyPair:
 class Authority:
     """Signs certificates that are good for a year from `now`."""
 
-    def __init__(self, *, name: str, now: datetime.datetime) -> None:
+    def __init__(self, *, name: str, now: datetime.datetime, key_identifiers: bool = True) -> None:
         self._now = now
+        self._key_identifiers = key_identifiers
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         usage = _key_usage(digital_signature=True, key_cert_sign=True, crl_sign=True)
@@ -87,8 +88,7 @@ class Authority:
         return KeyPair(private=_pem(key), public=certificate.public_bytes(serialization.Encoding.PEM))
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -96,8 +96,12 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - _CLOCK_SKEW)
             .not_valid_after(self._now + _LIFETIME)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(issuer_key, critical=False)
+        )
+        if not self._key_identifiers:
+            return builder
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False).add_extension(
+            issuer_key, critical=False
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.credentials import Credentials
+from testbed.credentials import OLDER_NAME, Credentials
 
 # Not an address of this machine and never dialled: the API server refuses to advertise a loopback address, and this is
 # what the endpoints of the Service `kubernetes` show.
@@ -62,6 +62,7 @@ def kube_apiserver(
         f"--advertise-address={_ADVERTISED_ADDRESS}",
         f"--tls-cert-file={credentials.server_certificate}",
         f"--tls-private-key-file={credentials.server_key}",
+        f"--tls-sni-cert-key={credentials.older_certificate},{credentials.older_key}:{OLDER_NAME}",
         f"--client-ca-file={credentials.client_ca}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={credentials.service_account_public_key}",

@@ -1,7 +1,8 @@
 """The files by which the programs of one control plane, and its clients, know each other.
 
 Two authorities: one for the API server's own certificate, one for its clients', so that neither can stand in for the
-other.
+other. To those who call it `localhost`, the API server shows a certificate of a third one, which like that of many an
+older cluster does without key identifiers.
 
 Not its business: what a user may do (RBAC in the cluster), and signing (`testbed.certificates`).
 """
@@ -20,7 +21,8 @@ import yaml
 from testbed.certificates import Authority, KeyPair, service_account_keys
 
 ADMIN = "testbed-admin"
-SERVER_NAMES = ("127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+OLDER_NAME = "localhost"
+SERVER_NAMES = ("127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
 class Credentials:
@@ -36,6 +38,9 @@ class Credentials:
         self.server_ca = self._write("server-ca.crt", servers.certificate)
         self.client_ca = self._write("client-ca.crt", self._clients.certificate)
         self.server_certificate, self.server_key = self._write_pair("server", servers.server(hosts=SERVER_NAMES))
+        older = Authority(name="testbed servers of old", now=now, key_identifiers=False)
+        self.older_ca = self._write("older-ca.crt", older.certificate)
+        self.older_certificate, self.older_key = self._write_pair("older", older.server(hosts=[OLDER_NAME]))
         keys = service_account_keys()
         self.service_account_key = self._write("service-accounts.key", keys.private)
         self.service_account_public_key = self._write("service-accounts.pub", keys.public)

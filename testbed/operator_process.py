@@ -58,11 +58,13 @@ class OperatorProcess:
         kubeconfig: Path | None = None,
         flags: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "nodeport_access",
     ) -> None:
         """Start it; `wait_until_ready` is the caller's.
 
         `kubeconfig` defaults to a fresh token of its ServiceAccount. `flags` are command line flags by name:
-        `{"namespace": ["a", "b"], "leader_elect": True}` becomes `--namespace a --namespace b --leader-elect`.
+        `{"namespace": ["a", "b"], "leader_elect": True}` becomes `--namespace a --namespace b --leader-elect`. A
+        `module` of this repository is run in place of the operator's own, one that tampers with it and starts it then.
         """
         if kubeconfig is None:
             kubeconfig = control_plane.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
@@ -77,10 +79,14 @@ class OperatorProcess:
         self._closed = False
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5))
         self._process = SupervisedProcess(
-            command=[sys.executable, "-m", "nodeport_access", "run", *arguments({**own_flags, **(flags or {})})],
+            command=[sys.executable, "-m", module, "run", *arguments({**own_flags, **(flags or {})})],
             log=log,
             folder=log.parent,
-            environment={**clean_environment(os.environ), "PYTHONPATH": str(ROOT / "operator"), **(environment or {})},
+            environment={
+                **clean_environment(os.environ),
+                "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)]),
+                **(environment or {}),
+            },
             hold=[control_plane.lock],
         )
 

@@ -109,6 +109,7 @@ class StartOperator(Protocol):
         ready: bool = True,
         kubeconfig: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "nodeport_access",
         **flags: object,
     ) -> OperatorProcess:
         """Start an operator, and unless `ready` is False wait until it is. Flags as of `OperatorProcess`."""
@@ -125,11 +126,12 @@ def start_operator(tmp_path: Path) -> Iterator[StartOperator]:
             ready: bool = True,
             kubeconfig: Path | None = None,
             environment: Mapping[str, str] | None = None,
+            module: str = "nodeport_access",
             **flags: object,
         ) -> OperatorProcess:
             log = tmp_path / f"operator-{next(_numbers)}.log"
             operator = OperatorProcess(
-                control_plane, log=log, kubeconfig=kubeconfig, flags=flags, environment=environment
+                control_plane, log=log, kubeconfig=kubeconfig, flags=flags, environment=environment, module=module
             )
             started.callback(operator.close)
             if ready:

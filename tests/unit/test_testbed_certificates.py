@@ -63,6 +63,21 @@ def test_both_sides_pass_strict_verification(host: str, servers: Authority, clie
     shake_hands(client, server, host=host)
 
 
+def test_an_authority_without_key_identifiers_is_what_strict_verification_refuses(tmp_path: Path) -> None:
+    older = Authority(name="servers of old", now=NOW, key_identifiers=False)
+    pair = older.server(hosts=["localhost"])
+    server = loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, tmp_path, trust=older)
+    server.verify_mode = ssl.CERT_NONE
+    client = ssl.create_default_context(cadata=older.certificate.decode())
+
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    with pytest.raises(ssl.SSLCertVerificationError, match="Missing Authority Key Identifier"):
+        shake_hands(client, server, host="localhost")
+
+    client.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    shake_hands(client, server, host="localhost")
+
+
 def test_an_authority_does_not_vouch_for_the_other_kind(servers: Authority, clients: Authority, tmp_path: Path) -> None:
     pair = clients.client(user="jane")
     impostor = loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, tmp_path, trust=clients)

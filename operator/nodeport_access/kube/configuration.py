@@ -32,11 +32,13 @@ async def load_configuration(
     """Reads the file given, else the files of ``$KUBECONFIG`` (merged as kubectl does), else the pod's service account.
 
     The token file of a service account is read again every minute, by the hook that kubernetes leaves in the
-    Configuration. A proxy is taken from ``proxy-url`` of the kubeconfig, never from the environment.
+    Configuration. A proxy is taken from ``proxy-url`` of the kubeconfig, never from the environment. Certificates are
+    verified as kubectl does it, on every Python: 3.13 and newer would refuse authorities without key identifiers.
 
     Raises ConfigurationError.
     """
     configuration = Configuration(client_session_kwargs={"trust_env": False}, connection_pool_maxsize=POOL_SIZE)
+    configuration.disable_strict_ssl_verification = True
     if kubeconfig:
         await _load_files(configuration, files=_read_files([kubeconfig], optional=False), context=context)
     elif environ.get("KUBECONFIG"):

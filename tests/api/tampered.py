@@ -1,0 +1,65 @@
+"""The operator, tampered with before it starts: for what no cluster can bring about. `OperatorProcess` runs it in place
+of the operator's own module; `TAMPER` in its environment names what is done, words apart.
+
+Not its business: what the operator should make of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nodeport_access.__main__ as program
+from nodeport_access import shelf
+
+MODULE = "tests.api.tampered"
+MARK = "tampered"
+"""The name of objects over which a tampered operator stumbles."""
+
+
+def crash() -> None:
+    """One of its own tasks crashes when it hears of a marked object."""
+    put = shelf.ScopedSink.put
+
+    def stumble(self: shelf.ScopedSink, body: dict[str, Any]) -> None:
+        if body["metadata"]["name"] == MARK:
+            raise RuntimeError("stumbled over a marked object")
+        put(self, body)
+
+    shelf.ScopedSink.put = stumble  # type: ignore[method-assign]  # that is the point
+
+
+def clock() -> None:
+    """Wall time is off by the seconds in the file that `TAMPER_CLOCK` names."""
+    offset = Path(os.environ["TAMPER_CLOCK"])
+
+    class Shifted(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Shifted:
+            return super().now(tz) + datetime.timedelta(seconds=float(offset.read_text()))
+
+    program.datetime = Shifted  # type: ignore[attr-defined]  # that is the point
+
+
+def strict() -> None:
+    """Certificates are verified by default as Python 3.13 does it."""
+    lenient = ssl.create_default_context
+
+    def context(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        made = lenient(*args, **kwargs)
+        made.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return made
+
+    ssl.create_default_context = context
+
+
+TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (crash, clock, strict)}
+
+if __name__ == "__main__":
+    for name in os.environ["TAMPER"].split():
+        TAMPERINGS[name]()
+    program.main()
