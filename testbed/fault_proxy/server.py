@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -38,7 +37,6 @@ class Server:
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sockets = Sockets()
-        self._exchanges: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
@@ -53,8 +51,6 @@ class Server:
             await ended([self._accepting])
             self._accepting = None
         await self._sockets.shut()
-        await ended(self._handshakes)
-        await ended(self._exchanges)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -72,9 +68,6 @@ class Server:
             await loop.connect_accepted_socket(self._http, connection, ssl=self._tls)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        assert task is not None
-        self._exchanges.add(task)
         try:
             body = await request.content.read()
             exchange = Exchange(request=request, body=body, trouble=self._trouble, upstream=self._upstream)
@@ -83,8 +76,6 @@ class Server:
             pass  # a fault, or no answer, or nobody left to hear it
         except Exception as error:
             self.crashes.append(error)
-        finally:
-            self._exchanges.discard(task)
         if request.transport is not None:
             request.transport.abort()
         return web.Response()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Set
-from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -71,18 +70,9 @@ class Upstream:
             self.writes.append(info)
         headers = _without(_OF_ONE_CONNECTION, answer.headers.items())
         if info.verb == "watch" and answer.ok:
-            return Reply(
-                code=answer.status, headers=headers, body=_lines(answer.content), close=partial(_abort, answer)
-            )
+            return Reply(code=answer.status, headers=headers, body=_lines(answer.content), close=answer.close)
         async with answer:
             return Reply(code=answer.status, headers=headers, body=await answer.read())
-
-
-def _abort(answer: aiohttp.ClientResponse) -> None:
-    """At once: with its reading paused, an orderly end would wait in vain for the other side's."""
-    if answer.connection is not None and answer.connection.transport is not None:
-        answer.connection.transport.abort()
-    answer.close()
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
