@@ -78,11 +78,7 @@ class Exchange:
             response = web.Response(status=reply.code, headers=reply.headers, body=reply.body)
             await response.prepare(self._request)
         else:
-            response = web.StreamResponse(status=reply.code, headers=reply.headers)
-            if reply.length is None:
-                response.enable_chunked_encoding()
-            else:
-                response.content_length = reply.length
+            response = web.StreamResponse(status=reply.code, headers=reply.headers)  # in chunks, if of unknown length
             await response.prepare(self._request)
             if self._stream is None:
                 await _write(response, reply.body)

@@ -56,8 +56,6 @@ class Reply:
     code: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes | AsyncGenerator[bytes, None] = b""
-    length: int | None = None
-    """Of a body that comes in parts, where it is known: bytes."""
     close: Callable[[], None] = lambda: None
     """Lets go of what the body comes from."""
 
@@ -178,8 +176,6 @@ class HalfAnswer(RequestFault):
 
     async def meet(self, forward: Forward, _: asyncio.Event) -> Reply:
         reply = await forward()
-        if isinstance(reply.body, bytes):
-            reply.length = len(reply.body)
         reply.body = _half_of_the_first(reply.parts())
         return reply
 
@@ -192,8 +188,6 @@ class SlowAnswer(RequestFault):
 
     async def meet(self, forward: Forward, _: asyncio.Event) -> Reply:
         reply = await forward()
-        if isinstance(reply.body, bytes):
-            reply.length = len(reply.body)
         reply.body = _dribbled(reply.parts(), bytes_per_second=self.bytes_per_second)
         return reply
 
