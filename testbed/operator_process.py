@@ -5,10 +5,11 @@ Not its business: the cluster (`testbed.control_plane`), and what the operator s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -160,6 +161,15 @@ class OperatorProcess:
 
     def resume(self) -> None:
         self._process.resume()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Paused within, and going on afterwards, whatever happened."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
 
     def close(self) -> None:
         """End it if it still runs, and give its ports back. Safe to repeat."""

@@ -28,6 +28,7 @@ HTTP = {"name": "http", "port": 80, "targetPort": 8080}
 ALLOWED = ("10.2.3.4/32", "203.0.113.0/24")
 MANAGER = "nodeport-access-operator"
 LABEL = "nodeport-access.io/policy"
+WRITING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 SECONDS = 10.0  # for what takes milliseconds, or one second where a second status has to wait for the first
 
 
@@ -175,6 +176,22 @@ class Site:
         objects_now = {one["metadata"]["name"]: one for one in answer["items"]}
         return Moment(kind=kind, revision=answer["metadata"]["resourceVersion"], objects=objects_now)
 
+    def requests(self, *, since: int) -> list[Json]:
+        """What the operator asked for since a mark in the audit log that changes something here, as events of that log
+        in the order of arrival; without the Events that it posts beside its passes."""
+        events = [
+            event
+            for event in self.cluster.control_plane.audit_events(since=since, user=USER)
+            if event["verb"] in WRITING
+            and event["objectRef"].get("namespace") == self.namespace
+            and event["objectRef"]["resource"] != "events"
+        ]
+        return sorted(events, key=lambda event: str(event["requestReceivedTimestamp"]))
+
+    def writes(self, *, since: int) -> list[str]:
+        """The same requests, each as "patch networkpolicies web-allow" or "patch nodeportaccesspolicies/status web"."""
+        return [_named(event["verb"], event["objectRef"]) for event in self.requests(since=since)]
+
     def history(self, *moments: Moment) -> list[list[dict[str, Json]]]:
         """For each moment: every state that the objects of its kind went through since, by name (takes a second)."""
         return [_states(moment, events) for moment, events in zip(moments, self.events(*moments), strict=True)]
@@ -216,6 +233,11 @@ def after(state: Mapping[str, Json], event: Json) -> dict[str, Json]:
     else:
         state[found["metadata"]["name"]] = found
     return state
+
+
+def _named(verb: str, reference: Json) -> str:
+    resource = "/".join(part for part in (reference["resource"], reference.get("subresource")) if part)
+    return f"{verb} {resource} {reference['name']}"
 
 
 def entries(allowed: Iterable[str | Json]) -> list[Json]:

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from testbed.cluster import Cluster
-from testbed.operator_process import USER, OperatorProcess
+from testbed.operator_process import OperatorProcess
 from tests.api.access import LABEL, Json, Site, assert_no_rule_admits_everyone, drifts, until
+from tests.api.witness import Witness, assert_never_wider
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
 
@@ -152,7 +153,9 @@ def essence(child: Json) -> Json:
     }
 
 
-def test_whatever_is_done_to_a_child_is_undone_counted_and_told(site: Site, shared_operator: OperatorProcess) -> None:
+def test_whatever_is_done_to_a_child_is_undone_by_one_write_counted_and_told(
+    site: Site, shared_operator: OperatorProcess
+) -> None:
     rows = {f"p{number}": row for number, row in enumerate(ROWS.values())}
     for name, row in rows.items():
         site.create_service(name, selector={"app": name})
@@ -163,12 +166,14 @@ def test_whatever_is_done_to_a_child_is_undone_counted_and_told(site: Site, shar
     kinds = collections.Counter((row.field, row.effect) for row in rows.values())
     counted = {kind: drifts(shared_operator, "NetworkPolicy", *kind) for kind in kinds}
 
-    for name, row in rows.items():
-        child = f"{name}-{row.child}"
-        if row.change is None:
-            site.delete("NetworkPolicy", child)
-        else:
-            site.edit("NetworkPolicy", child, **row.change)
+    with shared_operator.paused():
+        for name, row in rows.items():
+            child = f"{name}-{row.child}"
+            if row.change is None:
+                site.delete("NetworkPolicy", child)
+            else:
+                site.edit("NetworkPolicy", child, **row.change)
+        begin, witness = site.cluster.control_plane.audit_mark(), Witness(site)
 
     def undone() -> bool:
         found = {name: essence(child) for name, child in site.network_policies().items()}
@@ -188,6 +193,14 @@ def test_whatever_is_done_to_a_child_is_undone_counted_and_told(site: Site, shar
         )
         site.await_ready(name)
     assert {kind: drifts(shared_operator, "NetworkPolicy", *kind) - counted[kind] for kind in kinds} == kinds
+    assert collections.Counter(site.writes(since=begin)) == collections.Counter(
+        write
+        for name, row in rows.items()
+        for write in (f"patch networkpolicies {name}-{row.child}", f"patch nodeportaccesspolicies/status {name}")
+    )
+    states = witness.states()
+    for name in rows:
+        assert_never_wider(states, service=name, labels={"app": name})
 
 
 def test_both_children_deleted_at_once_come_back(site: Site) -> None:
@@ -217,68 +230,86 @@ def test_what_others_add_to_a_child_is_theirs(site: Site) -> None:
     site.edit("Service", metadata={"labels": {"team": "edge"}, "annotations": {"note": "ours"}})
     time.sleep(0.5)
 
-    events = site.cluster.control_plane.audit_events(since=begin, user=USER)
-    assert not [
-        event
-        for event in events
-        if event["verb"] in ("create", "patch", "delete") and event["objectRef"].get("namespace") == site.namespace
-    ]
+    assert site.writes(since=begin) == []
     assert site.network_policies()["web-allow"]["metadata"]["labels"]["team"] == "edge"
 
 
 # --- the Service -----------------------------------------------------------------------------------------------------
 
 
-def service_body(site: Site, **metadata: Any) -> Json:
-    """The Service as a user keeps it in a file, with an explicit Cluster."""
+def service_body(site: Site, name: str, **spec: Any) -> Json:
+    """A Service as a user keeps it in a file, with an explicit Cluster unless told otherwise."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"namespace": site.namespace, "name": "web", **metadata},
+        "metadata": {"namespace": site.namespace, "name": name},
         "spec": {
             "type": "NodePort",
-            "selector": {"app": "web"},
+            "selector": {"app": name},
             "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
             "externalTrafficPolicy": "Cluster",
+            **spec,
         },
     }
 
 
-def by_patch(site: Site) -> str:
-    site.kubectl("patch", "service", "web", "-p", '{"spec": {"externalTrafficPolicy": "Cluster"}}')
+def by_patch(site: Site, name: str, **_: Any) -> str:
+    site.kubectl("patch", "service", name, "-p", '{"spec": {"externalTrafficPolicy": "Cluster"}}')
     return "kubectl-patch"
 
 
-def by_client_side_apply(site: Site) -> str:
-    site.kubectl("apply", "-f", "-", stdin=service_body(site))
+def by_client_side_apply(site: Site, name: str, **spec: Any) -> str:
+    site.kubectl("apply", "-f", "-", stdin=service_body(site, name, **spec))
     return "kubectl-client-side-apply"
 
 
-def by_server_side_apply(site: Site) -> str:
+def by_server_side_apply(site: Site, name: str, **spec: Any) -> str:
     words = ("apply", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-")
-    site.kubectl(*words, stdin=service_body(site))
+    site.kubectl(*words, stdin=service_body(site, name, **spec))
     return "gitops"
 
 
-def by_replace(site: Site) -> str:
+def by_replace(site: Site, name: str, **spec: Any) -> str:
     """Puts the whole object in its place, so that no trace of the operator is left on it."""
-    site.kubectl("replace", "-f", "-", stdin=service_body(site))
+    site.kubectl("replace", "-f", "-", stdin=service_body(site, name, **spec))
     return "kubectl-replace"
 
 
-@pytest.mark.parametrize("flip", [by_patch, by_client_side_apply, by_server_side_apply, by_replace])
-def test_a_service_set_to_cluster_is_local_again(flip: Any, site: Site, shared_operator: OperatorProcess) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
+FLIPS = {"patch": by_patch, "apply": by_client_side_apply, "force": by_server_side_apply, "replace": by_replace}
+TYPES = {"nodes": "NodePort", "balancer": "LoadBalancer"}
+
+
+def test_a_service_set_to_cluster_is_local_again_by_one_write_and_probed_at_the_same_port(
+    site: Site, shared_operator: OperatorProcess
+) -> None:
+    names = {f"{how}-{kind}": (flip, type) for how, flip in FLIPS.items() for kind, type in TYPES.items()}
+    for name, (_, type) in names.items():
+        site.create_service(name, type=type, selector={"app": name})
+        site.create_policy(name, service=name)
+    for name in names:
+        site.await_ready(name)
+    before = {name: site.service(name)["spec"] for name in names}
     counted = drifts(shared_operator, "Service", TRAFFIC_POLICY, "depends")
 
-    writer = flip(site)
+    with shared_operator.paused():
+        writers = {name: flip(site, name, type=type) for name, (flip, type) in names.items()}
+        assert {site.guard_of(name)[0] for name in names} == {"Cluster"}
+        assert not [name for name in names if "healthCheckNodePort" in site.service(name)["spec"]]
+        begin, witness = site.cluster.control_plane.audit_mark(), Witness(site)
 
-    site.await_guard("Local", "web")
-    await_told(site, "web", object="Service/web", field=TRAFFIC_POLICY, writer=writer, effect="depends")
-    site.await_ready()
-    assert drifts(shared_operator, "Service", TRAFFIC_POLICY, "depends") == counted + 1
+    for name, writer in writers.items():
+        site.await_guard("Local", name, service=name)
+        await_told(site, name, object=f"Service/{name}", field=TRAFFIC_POLICY, writer=writer, effect="depends")
+        site.await_ready(name)
+        assert site.service(name)["spec"] == before[name], "the port that a load balancer probes is in it"
+        assert site.status(name).get("healthCheckNodePort") == before[name].get("healthCheckNodePort")
+    assert drifts(shared_operator, "Service", TRAFFIC_POLICY, "depends") == counted + len(names)
+    assert collections.Counter(site.writes(since=begin)) == collections.Counter(
+        write for name in names for write in (f"patch services {name}", f"patch nodeportaccesspolicies/status {name}")
+    )
+    states = witness.states()
+    for name in names:
+        assert_never_wider(states, service=name, labels={"app": name})
 
 
 def test_our_label_taken_from_the_service_is_put_back(site: Site, shared_operator: OperatorProcess) -> None:
@@ -286,28 +317,14 @@ def test_our_label_taken_from_the_service_is_put_back(site: Site, shared_operato
     site.create_policy()
     site.await_ready()
     counted = drifts(shared_operator, "Service", "metadata.labels", "none")
+    begin = site.cluster.control_plane.audit_mark()
 
     site.kubectl("label", "service", "web", f"{LABEL}-")
 
     site.await_guard("Local", "web")
     await_told(site, "web", object="Service/web", field="metadata.labels", effect="none")
     assert drifts(shared_operator, "Service", "metadata.labels", "none") == counted + 1
-
-
-def test_a_load_balancer_gets_the_port_of_its_probes_back(site: Site) -> None:
-    site.create_service(type="LoadBalancer")
-    site.create_policy()
-    site.await_ready()
-    number = site.service()["spec"]["healthCheckNodePort"]
-    assert site.status()["healthCheckNodePort"] == number
-
-    flipped = site.edit_service(externalTrafficPolicy="Cluster")
-    assert "healthCheckNodePort" not in flipped["spec"]
-
-    site.await_guard("Local", "web")
-    assert site.service()["spec"]["healthCheckNodePort"] == number
-    await_told(site, "web", object="Service/web", field=TRAFFIC_POLICY, writer="kubectl-edit", effect="depends")
-    assert site.status()["healthCheckNodePort"] == number
+    assert site.writes(since=begin) == ["patch services web", "patch nodeportaccesspolicies/status web"]
 
 
 def test_a_writer_that_keeps_taking_the_field_back_is_out_waited_and_named(site: Site) -> None:

@@ -13,7 +13,6 @@ import pytest
 from testbed import objects
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import USER
 from tests.api.access import Json, Site, until
 from tests.api.conftest import StartOperator
 from tests.api.witness import Witness, assert_never_wider
@@ -80,12 +79,7 @@ def assert_opened_first(site: Site, *, since: int) -> None:
 
 def repaired(site: Site, since: int) -> list[str]:
     """The objects that the operator wrote since, status aside, in the order in which the API server got the writes."""
-    events = [
-        event
-        for event in site.cluster.control_plane.audit_events(since=since, user=USER)
-        if event["verb"] == "patch" and not event["objectRef"].get("subresource")
-    ]
-    events.sort(key=lambda event: event["requestReceivedTimestamp"])
+    events = [event for event in site.requests(since=since) if not event["objectRef"].get("subresource")]
     return [event["objectRef"]["name"] for event in events]
 
 
