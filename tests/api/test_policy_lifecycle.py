@@ -1,7 +1,7 @@
-"""A policy from its creation to its deletion: what stands in the cluster after each change of it.
+"""A policy from its creation on: what stands in the cluster after each change of it.
 
 Not the business of this module: changes of the Service (`test_service_changes`), several policies (`test_claims`),
-modes (`test_modes`), and the order and number of writes.
+modes (`test_modes`), deletion for good (`test_release`), and the order and number of writes.
 """
 
 from __future__ import annotations
@@ -181,57 +181,6 @@ def test_isolation_of_the_namespace_selects_every_pod_of_it_and_goes_back(site: 
 
     assert site.network_policies()["web-deny-all"]["metadata"]["uid"] == uid
     assert "every pod of the namespace" in site.await_condition("Ready", "True Guarded")
-
-
-@pytest.mark.parametrize("type", ["NodePort", "LoadBalancer"])
-def test_a_deleted_policy_leaves_the_service_as_open_as_it_was(type: str, site: Site) -> None:
-    before = site.create_service(type=type)
-    site.create_policy()
-    site.await_ready()
-
-    site.delete("NodePortAccessPolicy")
-    site.await_guard("Cluster", None)
-    site.await_network_policies()
-
-    assert site.service()["spec"] == before["spec"]
-    managers = {entry["manager"] for entry in site.service()["metadata"]["managedFields"]}
-    assert MANAGER not in managers
-
-
-def test_a_service_that_somebody_else_made_local_stays_local(site: Site) -> None:
-    service = site.create_service()
-    site.cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"namespace": site.namespace, "name": "web", "labels": {"team": "edge"}},
-            "spec": {"externalTrafficPolicy": "Local"},
-        },
-        manager="gitops",
-        force=True,
-    )
-    site.create_policy()
-    site.await_ready()
-
-    site.delete("NodePortAccessPolicy")
-    site.await_guard("Local", None)
-    site.await_network_policies()
-
-    assert site.service()["metadata"]["labels"] == {"team": "edge"}
-    assert site.service()["metadata"]["uid"] == service["metadata"]["uid"]
-
-
-@pytest.mark.parametrize("propagation", ["Orphan", "Foreground"])
-def test_children_go_with_their_policy_however_it_is_deleted(propagation: str, site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-
-    site.delete("NodePortAccessPolicy", propagationPolicy=propagation)
-
-    site.await_guard("Cluster", None)
-    site.await_network_policies()
-    until(lambda: not site.cluster.find("NodePortAccessPolicy", "web", namespace=site.namespace), "the policy's end")
 
 
 def test_a_policy_made_anew_within_a_second_takes_everything_over(site: Site) -> None:

@@ -194,30 +194,3 @@ def test_the_log_has_one_line_of_json_for_each_change_and_none_for_passes_withou
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
     changed = [line["object"] for line in lines if "object" in line]
     assert changed == ["NetworkPolicy/web-allow", "Service/web", "NetworkPolicy/web-deny-all"]
-
-
-def test_what_was_deleted_during_an_outage_of_the_api_server_is_noticed(
-    own_control_plane: ControlPlane, operator: list[OperatorProcess], tmp_path: Path
-) -> None:
-    # One of its own: the controller manager takes half a minute to find the API server again.
-    plane = own_control_plane
-    cluster, namespace = Cluster(plane), "outage"
-    guard(cluster, namespace=namespace)
-    process = start(plane, operator, tmp_path)
-    process.wait_until_ready()
-    wait_guarded(cluster, namespace=namespace)
-    process.pause()
-    plane.stop_api_server()
-    plane.start_api_server()
-    cluster.delete("NodePortAccessPolicy", "web", namespace=namespace)
-    plane.stop_api_server()
-    process.resume()
-    plane.start_api_server()
-    wait_for(
-        lambda: (
-            cluster.get("Service", "web", namespace=namespace)["spec"]["externalTrafficPolicy"] == "Cluster"
-            and cluster.list("NetworkPolicy", namespace=namespace) == []
-        ),
-        seconds=60,
-        what="the release of a policy of whose deletion no event tells",
-    )
