@@ -46,7 +46,7 @@ def service_resolved(case: Case) -> Condition:
     """The Service exists, is of a type that has node ports, has a selector, and every port that the policy names."""
     kind, service, policy = ConditionType.SERVICE_RESOLVED, case.snapshot.service, case.policy
     if policy.problems:
-        return fails(kind, Reason.INVALID_SPEC, "; ".join(policy.problems))
+        return fails(kind, Reason.INVALID_SPEC, f"{listed(policy.problems, separator='; ')}.")
     if service is None:
         return fails(
             kind, Reason.SERVICE_NOT_FOUND, f"Service {policy.service.name!r} does not exist in this namespace."

@@ -174,6 +174,11 @@ def admitted(cidr: Network, excepts: Iterable[Network]) -> AddressSet:
     return AddressSet.of(cidr) - AddressSet.of(*excepts)
 
 
+def lies_inside(inner: Network, outer: Network) -> bool:
+    """Tell whether every address of `inner` is in `outer`; networks of different families never are."""
+    return AddressSet.of(inner) <= AddressSet.of(outer)
+
+
 def _interval(network: Network) -> _Interval:
     first = int(network.network_address)
     return first, first + (1 << (network.max_prefixlen - network.prefixlen)) - 1

@@ -62,11 +62,11 @@ def unknown(kind: ConditionType, cause: Condition) -> Condition:
     return Condition(kind, Status.UNKNOWN, cause.reason, cause.message)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], *, separator: str = ", ") -> str:
     """Names for a message: the first few, and how many more there are."""
     names = list(names)
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + rest
+    return separator.join(names[:NAMED]) + rest
 
 
 def upsert(

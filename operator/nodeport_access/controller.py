@@ -29,7 +29,7 @@ from nodeport_access.kube import (
     Resource,
 )
 from nodeport_access.metrics import Metrics, PolicyView, View
-from nodeport_access.outcome import Done, Stalled, Wait
+from nodeport_access.outcome import Done, Failed, Stalled, Wait
 from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
@@ -210,6 +210,9 @@ class Controller:
                 self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
             case Wait(_, delay) if delay is not None:
                 self._queue.add_after(key, delay)
+            case Failed(reason):
+                delay = self._queue.retry(key)
+                self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
             case Stalled(reason):
                 self._queue.forget(key)
                 self._queue.add_after(key, STALLED_SECONDS)
@@ -274,7 +277,7 @@ def _policy_view(policy: Policy, now: datetime) -> PolicyView:
         service=policy.service.name,
         ready=is_true(policy.status, ConditionType.READY),
         deviating=tuple(
-            (condition["type"], condition["status"], condition["reason"])
+            (condition["type"], condition["status"], str(condition.get("reason", "")))
             for condition in policy.status.get("conditions") or ()
             if condition["type"] != ConditionType.READY
             and (condition["status"] == Status.TRUE) == (condition["type"] in ABNORMAL_TRUE)

@@ -91,6 +91,7 @@ class ServicePort:
     target: TargetPort
 
 
+FAMILIES = frozenset(Family)
 SERVICE_PATHS: Mapping[str, tuple[str, ...]] = {
     "spec.externalTrafficPolicy": ("spec", "externalTrafficPolicy"),
     "spec.healthCheckNodePort": ("spec", "healthCheckNodePort"),
@@ -145,7 +146,7 @@ def parse_service(body: Body) -> Service:
         type=spec.get("type", "ClusterIP"),
         selector=(spec.get("selector") or {}) if external else {},
         ports=tuple(_parse_service_port(port) for port in spec.get("ports") or ()),
-        families=tuple(Family(family) for family in spec.get("ipFamilies") or ()) or tuple(Family),
+        families=tuple(Family(one) for one in spec.get("ipFamilies") or () if one in FAMILIES) or tuple(Family),
         external_traffic_policy=spec.get("externalTrafficPolicy", ""),
         health_check_node_port=spec.get("healthCheckNodePort", 0),
         external_ips=tuple(spec.get("externalIPs") or ()),

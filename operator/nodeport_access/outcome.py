@@ -1,4 +1,4 @@
-"""What one pass over a Service comes to, as values: ``Done | Wait | Stalled``, and why a write failed.
+"""What one pass over a Service comes to, as values: ``Done | Wait | Stalled | Failed``, and why a write failed.
 
 Exceptions exist only at the edge (``kube``); from there on a failure is one of these. Not the business of this
 module: which delay a retry takes (``workqueue``).
@@ -64,4 +64,11 @@ class Stalled:
     reason: str
 
 
-Outcome = Done | Wait | Stalled
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The operator itself is at fault, over this Service at least; it is tried again after the queue's backoff."""
+
+    reason: str
+
+
+Outcome = Done | Wait | Stalled | Failed

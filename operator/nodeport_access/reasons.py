@@ -90,6 +90,13 @@ class Reason(StrEnum):
         "A value of the spec cannot be read, so it admits nobody; the installed CRD may be out of date.",
     )
 
+    OPERATOR_FAILED = (
+        "OperatorFailed",
+        Weight.LASTING,
+        "The operator failed over this policy by a fault of its own; what stands stays, but is not repaired, and no"
+        " entry ends. Its log has the details: please report them.",
+    )
+
     LOCAL_IN_FORCE = (
         "LocalInForce",
         Weight.GOOD,

@@ -8,6 +8,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Logger
@@ -19,7 +20,7 @@ from nodeport_access.contention import Contention
 from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
 from nodeport_access.metrics import Metrics
-from nodeport_access.outcome import Done, Failure, Kind, Outcome, Stalled, Wait
+from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalled, Wait
 from nodeport_access.plan import Verb, Write, plan
 from nodeport_access.reasons import Reason
 from nodeport_access.reporter import Later, Reporter
@@ -78,7 +79,32 @@ class Reconciler:
         self._left_since: dict[ServiceKey, dict[str, float]] = {}
 
     async def reconcile(self, key: ServiceKey) -> Outcome:
-        """One pass. Raises nothing for what the API server answers: failures are in the outcome and in status."""
+        """One pass. Raises nothing: neither what the API server answers nor a fault of ours over this Service, which
+        must not end the guard of all others; both are in the outcome and in status."""
+        try:
+            outcome = await self._pass(key)
+        except Exception as error:
+            await self._confess(key, error)
+            return Failed(repr(error))
+        self._complaints.settle((key, "fault"))
+        return outcome
+
+    async def _confess(self, key: ServiceKey, error: Exception) -> None:
+        fault = type(error).__name__
+        if self._complaints.due((key, "fault")):
+            self._log.error(
+                "pass over service %s failed by a fault of the operator: %s",
+                key,
+                fault,
+                exc_info=error,
+                extra={"namespace": key.namespace, "service": key.name},
+            )
+        for policy in self._store.policies_of(key):
+            if not policy.deleting:
+                with suppress(ApiError):  # the next try tells it
+                    await self._reporter.confess(policy, fault=fault, now=self._clock())
+
+    async def _pass(self, key: ServiceKey) -> Outcome:
         current = _Pass()
         try:
             for write in plan(self._store.snapshot(key, self._clock())):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from logging import Logger
 
 from nodeport_access.api import Body, ConditionType, Policy, PolicyKey, ServiceKey
@@ -16,7 +17,7 @@ from nodeport_access.conditions import Status, is_true
 from nodeport_access.events import Tell, ready_changed
 from nodeport_access.kube import POLICIES, Conflict, NotFound
 from nodeport_access.snapshot import Snapshot
-from nodeport_access.status import Drift, same_status, status_body, status_of
+from nodeport_access.status import Drift, same_status, status_after_fault, status_body, status_of
 from nodeport_access.store import Store
 from nodeport_access.writer import Api
 
@@ -55,9 +56,15 @@ class Reporter:
 
     async def report(self, case: Case) -> Reported | Later:
         """Writes the status if it changed. Raises the ApiErrors of ``kube``."""
+        return await self._report(case.policy, status_of(case, drift=self._untold.get(case.policy.key)))
+
+    async def confess(self, policy: Policy, *, fault: str, now: datetime) -> None:
+        """Writes that the operator itself failed over this policy, unless that stands there or was just written. Raises
+        the ApiErrors of ``kube``."""
+        await self._report(policy, status_after_fault(policy, fault=fault, now=now))
+
+    async def _report(self, policy: Policy, wanted: Body) -> Reported | Later:
         self._tidy()
-        policy = case.policy
-        wanted = status_of(case, drift=self._untold.get(policy.key))
         if same_status(policy.status, wanted):
             self._untold.pop(policy.key, None)
             self._log.debug("policy %s unchanged", policy.key)
@@ -66,7 +73,7 @@ class Reporter:
             return Later(self._written[policy.key] + INTERVAL_SECONDS - self._time())
         try:
             answer = await self._api.apply_status(
-                POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(case, wanted)
+                POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(policy, wanted)
             )
         except NotFound:
             self._store.policies.forget(policy.key.namespace, policy.key.name, policy.uid)

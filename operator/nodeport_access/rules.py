@@ -83,8 +83,8 @@ def _is_port(port: Mapping[str, Any], target: TargetPort, names_may_match: bool)
         return True
     if isinstance(number, str) != isinstance(target.port, str):
         return names_may_match
-    if "endPort" in port and isinstance(target.port, int):
-        return bool(number <= target.port <= port["endPort"])
+    if (last := port.get("endPort")) is not None and isinstance(target.port, int):
+        return bool(number <= target.port <= last)
     return bool(number == target.port)
 
 
@@ -137,9 +137,9 @@ def _targets(spec: Mapping[str, Any]) -> set[TargetPort]:
     found: set[TargetPort] = set()
     for rule in spec.get("ingress") or ():
         for port in rule.get("ports") or ():
-            number: int | str = port.get("port", 0)
+            number: int | str = port.get("port") or 0
             begins: list[int | str] = (
-                [0, number] if isinstance(number, str) else [0, number, port.get("endPort", number) + 1]
+                [0, number] if isinstance(number, str) else [0, number, (port.get("endPort") or number) + 1]
             )
             found |= {TargetPort(protocol=port.get("protocol", "TCP"), port=begin) for begin in begins}
     return found

@@ -6,15 +6,17 @@ Nothing in it changes on a pass that finds nothing new. Not the business of this
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from nodeport_access import desired
-from nodeport_access.api import API_VERSION, KIND, Body, ConditionType, Effect, Mode
+from nodeport_access.api import API_VERSION, KIND, Body, ConditionType, Effect, Mode, Policy
 from nodeport_access.checks import Case
-from nodeport_access.conditions import timestamp, upsert
+from nodeport_access.conditions import fails, holds, timestamp, upsert
 from nodeport_access.exposure import ready_nodes
 from nodeport_access.plan import Write, audit
+from nodeport_access.reasons import Reason
 from nodeport_access.verdict import judge
 
 PLAN_LIMIT = 16
@@ -94,9 +96,20 @@ def _planned(writes: Sequence[Write]) -> list[Body]:
     ]
 
 
-def status_body(case: Case, status: Mapping[str, Any]) -> Body:
+def status_after_fault(policy: Policy, *, fault: str, now: datetime) -> Body:
+    """What is left to say where the operator itself failed over a policy: that, and what was found before. ``fault``
+    must be the same for the same fault, or each pass would write anew."""
+    found = (fails(ConditionType.READY, Reason.OPERATOR_FAILED), holds(ConditionType.STALLED, Reason.OPERATOR_FAILED))
+    told = [replace(condition, message=f"{condition.reason.sentence} ({fault})") for condition in found]
+    before: Sequence[Mapping[str, Any]] = policy.status.get("conditions") or ()
+    spoken_for = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
+    kept = [one for one in before if one["type"] in frozenset(ConditionType) - spoken_for]
+    conditions = upsert(before, told, generation=policy.generation, now=now)
+    return {**policy.status, "observedGeneration": policy.generation, "conditions": [*conditions, *kept]}
+
+
+def status_body(policy: Policy, status: Mapping[str, Any]) -> Body:
     """The apply body, guarded by the observed resourceVersion: a stale view is refused rather than written."""
-    policy = case.policy
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

@@ -92,19 +92,19 @@ class Store:
 
     def guarded(self, key: ServiceKey) -> bool:
         """Whether a living Enforce policy keeps this Service Local."""
-        holder = next((policy for policy in self._policies_of(key) if policy.enforcing), None)
+        holder = next((policy for policy in self.policies_of(key) if policy.enforcing), None)
         return holder is not None and holder.traffic_policy is TrafficPolicy.LOCAL
 
     def may_be_open(self, key: ServiceKey) -> bool:
         """Whether somebody else may have opened this Service while nobody looked (see ``opening``)."""
-        policies = self._policies_of(key)
+        policies = self.policies_of(key)
         service = self.services.get(key.namespace, key.name)
         return opening.may_be_open(service, policies=policies, children=self._children(key, policies))
 
     def snapshot(self, key: ServiceKey, now: datetime) -> Snapshot:
         """All that bears on one Service, at one instant."""
         known, service = self._known(key.namespace), self.services.get(key.namespace, key.name)
-        policies = self._policies_of(key)
+        policies = self.policies_of(key)
         children = self._children(key, policies)
         labels = self._pod_labels(service)
         return Snapshot(
@@ -137,7 +137,8 @@ class Store:
         if not self._known(namespace):
             self._namespaces.pop(namespace, None)
 
-    def _policies_of(self, key: ServiceKey) -> tuple[Policy, ...]:
+    def policies_of(self, key: ServiceKey) -> tuple[Policy, ...]:
+        """Every policy that names this Service, in the order of claims."""
         policies = (self.policies.get(name.namespace, name.name) for name in self._claimants.get(key, ()))
         return tuple(sorted((policy for policy in policies if policy is not None), key=claim_order))
 
@@ -260,7 +261,7 @@ class Store:
         if new is not None:
             opened = opening.edit_opened(old, new)
         else:
-            policies = self._policies_of(parent.service)
+            policies = self.policies_of(parent.service)
             children = self._children(parent.service, policies)
             opened = opening.deletion_opened(old.name, policies=policies, children=children)
         if opened:

@@ -30,6 +30,24 @@ def properties(max_examples: int, **more: Any) -> settings:
     return settings(max_examples=max_examples, deadline=None, print_blob=True, suppress_health_check=health, **more)
 
 
+# --- JSON that nobody has checked ---
+
+WORDS: list[Any] = [
+    *(None, True, 0, 80, -1, 0.5, "", "http", "10.0.0.0/8", "::/0", "shop", "Audit", "Local", "2027-01-01T00:00:00Z"),
+    *("In", "Exists", "True", "Ready", "0001-01-01T00:00:00+14:00", [], {}, {"cidr": "10.0.0.0/8"}, "\ud800"),
+]
+NAMES = [
+    *("serviceRef", "name", "allowedCIDRs", "allowedPeers", "isolation", "trafficPolicy", "mode", "cidr", "except"),
+    *("ports", "expiresAt", "namespaceSelector", "podSelector", "matchLabels", "matchExpressions", "key", "operator"),
+    *("values", "conditions", "type", "status", "lastDrift", "healthCheckNodePort", "serviceUID", "other"),
+]
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.sampled_from(WORDS), st.text(max_size=3), st.integers()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)),
+    max_leaves=8,
+)
+"""Any JSON, more often than not with names and values that mean something somewhere."""
+
 # --- networks ---
 
 

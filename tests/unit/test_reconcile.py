@@ -16,14 +16,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.events import Event as Telling
 from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, SchemaOutdated, Unreachable
 from nodeport_access.metrics import Metrics, View
-from nodeport_access.outcome import Done, Outcome, Stalled, Wait
-from nodeport_access.plan import plan
+from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
+from nodeport_access.plan import Write, plan
 from nodeport_access.reconcile import FORBIDDEN_RETRY_SECONDS, GARBAGE_COLLECTION_SECONDS, Reconciler
 from nodeport_access.rules import EVERYONE
+from nodeport_access.snapshot import Snapshot
 from tests.unit import builders
 from tests.unit.builders import KEY, LATER, NAMESPACE, NOW, endpoint, endpoint_slice, entry, node, pod, policy, service
 from tests.unit.model_cluster import ModelCluster
@@ -46,6 +48,7 @@ class Operator:
     def __init__(self, *bodies: Body, cluster: ModelCluster | None = None, immediate: bool = True) -> None:
         self.cluster = cluster or ModelCluster(*bodies, immediate=immediate)
         self.seconds = 0.0
+        self.cursed = False
         self.due: dict[ServiceKey, float] = {}
         self.metrics = Metrics()
         self.told: list[Telling] = []
@@ -61,8 +64,10 @@ class Operator:
         self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
 
     async def once(self, key: ServiceKey = KEY) -> Outcome:
-        """One pass."""
-        return await self.reconciler.reconcile(key)
+        """One pass, which must not fail by a fault of its own unless it is cursed."""
+        outcome = await self.reconciler.reconcile(key)
+        assert self.cursed or not isinstance(outcome, Failed), outcome
+        return outcome
 
     async def work(self, seconds: float = 0.0, *, key: ServiceKey = KEY) -> None:
         """All passes that are due now or within so many seconds; touches and outcomes decide when."""
@@ -80,7 +85,7 @@ class Operator:
             match outcome:
                 case Done(delay) | Wait(_, float(delay)):
                     pass
-                case Wait():
+                case Wait() | Failed():
                     delay = RETRY_SECONDS
                 case Stalled():
                     delay = None
@@ -534,6 +539,55 @@ async def test_a_status_is_not_written_on_a_policy_that_has_changed_meanwhile() 
     assert isinstance(outcome, Wait)
     assert "status" not in (operator.body(STATUS) or {})
     operator.cluster.deliver()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_fault_of_our_own_over_one_service_is_told_in_its_policies_and_touches_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumbling(snapshot: Snapshot) -> tuple[Write, ...]:
+        if snapshot.key == KEY:
+            raise KeyError("of no use to anybody")
+        return plan(snapshot)
+
+    other = ServiceKey(NAMESPACE, "other")
+    operator = Operator(*WORLD, policy(name="other", service="other"), service(name="other", selector={"app": "other"}))
+    await operator.work(5)
+    await operator.work(5, key=other)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    written = operator.writes()[STATUS]
+    operator.edit(ALLOW, lambda body: body["spec"].pop("ingress"))
+    operator.edit("NetworkPolicy/other-allow", lambda body: body["spec"].pop("ingress"))
+    operator.cursed = True
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "plan", stumbling)
+        await operator.work(20)
+        await operator.work(20, key=other)
+    assert operator.condition("Ready") == ("False", "OperatorFailed")
+    assert operator.condition("Stalled") == ("True", "OperatorFailed")
+    assert operator.condition("AllowlistApplied") == ("True", "Applied")
+    assert "ingress" not in (operator.body(ALLOW) or {})["spec"]
+    assert operator.condition("Ready", "NodePortAccessPolicy/other") == ("True", "Guarded")
+    assert "ingress" in (operator.body("NetworkPolicy/other-allow") or {})["spec"]
+    assert operator.writes()[STATUS] == written + 1
+    complaints = [record for record in caplog.records if "failed by a fault of the operator" in record.getMessage()]
+    assert len(complaints) == 1
+    assert complaints[0].exc_info is not None
+    operator.cursed = False
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert operator.condition("Stalled") == ("", "")
+
+
+async def test_a_fault_of_our_own_is_tried_again_also_where_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = Operator(*WORLD)
+    operator.cursed = True
+    operator.fail(AWAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "plan", lambda _snapshot: 1 // 0)
+        assert await operator.once() == Failed("ZeroDivisionError('integer division or modulo by zero')")
+    operator.works_again()
     await operator.work(5)
     assert operator.condition("Ready") == ("True", "Guarded")
 

@@ -13,7 +13,7 @@ from nodeport_access.conditions import Status
 from nodeport_access.drift import Difference
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write
-from nodeport_access.status import PLAN_LIMIT, Drift, drift_of, same_status, status_body, status_of
+from nodeport_access.status import PLAN_LIMIT, Drift, drift_of, same_status, status_after_fault, status_body, status_of
 from tests.unit import builders
 from tests.unit.builders import (
     NOW,
@@ -225,13 +225,31 @@ def test_the_order_of_conditions_does_not_matter() -> None:
 
 def test_the_body_is_guarded_by_the_version_that_was_judged_and_carries_nothing_else() -> None:
     found = snapshot_of(policy(resource_version=77), held_service())
-    case = Case(snapshot=found, policy=policy_in(found))
-    assert status_body(case, {"conditions": []}) == {
+    assert status_body(policy_in(found), {"conditions": []}) == {
         "apiVersion": "nodeport-access.io/v1alpha1",
         "kind": "NodePortAccessPolicy",
         "metadata": {"name": "shop", "namespace": "web", "resourceVersion": "77"},
         "status": {"conditions": []},
     }
+
+
+def test_after_a_fault_of_our_own_ready_is_denied_and_all_else_stays_as_it_was() -> None:
+    before = status(policy(), *WORLD)
+    found = policy_in(snapshot_of(policy(generation=7, status=before), held_service()))
+
+    after = status_after_fault(found, fault="KeyError", now=NOW)
+
+    conditions = {one["type"]: one for one in after["conditions"]}
+    for kind, expected in (("Ready", Status.FALSE), ("Stalled", Status.TRUE)):
+        told = conditions.pop(kind)
+        assert (told["status"], told["reason"], told["observedGeneration"]) == (expected, "OperatorFailed", 7)
+        assert told["message"].endswith("please report them. (KeyError)")
+    assert conditions == {
+        one["type"]: one for one in before["conditions"] if one["type"] not in ("Ready", "Stalled", "Reconciling")
+    }
+    assert {**after, "conditions": [], "observedGeneration": 1} == {**before, "conditions": []}
+    again = policy_in(snapshot_of(policy(generation=7, status=after), held_service()))
+    assert same_status(after, status_after_fault(again, fault="KeyError", now=NOW + timedelta(hours=1)))
 
 
 def test_a_condition_keeps_its_time_from_the_status_that_is_there() -> None:

@@ -58,7 +58,7 @@ def settle(cluster: ModelCluster) -> None:
     for policy in cluster.store.snapshot(KEY, NOW).policies:
         if not policy.deleting:
             case = Case(snapshot=cluster.store.snapshot(KEY, NOW), policy=policy)
-            cluster.reported(status_body(case, status_of(case, drift=None)))
+            cluster.reported(status_body(policy, status_of(case, drift=None)))
 
 
 # --- who gets in ---
