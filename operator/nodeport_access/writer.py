@@ -27,10 +27,15 @@ class Api(Protocol):
     async def apply_status(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:
         """Server-side apply of the status subresource."""
 
+    async def replace_metadata(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str, metadata: Body
+    ) -> Body:
+        """Replaces whole fields of metadata, with preconditions."""
+
     async def delete(
         self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
-    ) -> bool:
-        """Deletes with preconditions; False where it was gone already."""
+    ) -> Body | None:
+        """Deletes with preconditions; the object where it lingers, None where it is gone."""
 
 
 class OutdatedError(Exception):
@@ -116,7 +121,7 @@ class Writer:
 
     async def _delete(self, write: Write) -> None:
         try:
-            await self._api.delete(
+            left = await self._api.delete(
                 NETWORK_POLICIES,
                 namespace=write.namespace,
                 name=write.name,
@@ -125,7 +130,10 @@ class Writer:
             )
         except Conflict:
             raise OutdatedError(corrected=False) from None
-        self._store.network_policies.forget(write.namespace, write.name, write.uid)
+        if left is not None:
+            self._store.network_policies.put(left)
+        else:
+            self._store.network_policies.forget(write.namespace, write.name, write.uid)
 
 
 def _without_health_check(body: Body) -> Body:

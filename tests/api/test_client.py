@@ -42,7 +42,7 @@ from nodeport_access.kube import (
 )
 from nodeport_access.watches import Pace, Watch
 from testbed import objects
-from testbed.cluster import Cluster
+from testbed.cluster import Cluster, Refused
 from testbed.control_plane import ControlPlane
 
 Body = dict[str, Any]
@@ -201,9 +201,112 @@ async def test_only_the_object_that_was_seen_is_deleted(client: Client, cluster:
     with pytest.raises(Conflict):
         await delete(uid="another", resource_version=version)
     assert cluster.find("NetworkPolicy", "deny", namespace=namespace)
-    assert await delete(uid=uid, resource_version=version) is True
+    assert await delete(uid=uid, resource_version=version) is None
     assert cluster.find("NetworkPolicy", "deny", namespace=namespace) is None
-    assert await delete(uid=uid, resource_version=version) is False
+    assert await delete(uid=uid, resource_version=version) is None, "which is no error"
+
+
+async def test_of_metadata_only_what_was_seen_is_replaced_and_nothing_of_it_becomes_ours(
+    client: Client, cluster: Cluster, namespace: str
+) -> None:
+    apply = partial(client.apply, NETWORK_POLICIES, namespace=namespace, name="deny", force=True)
+    applied = (await apply(body=deny_all(namespace, "deny", labels={"a": "b"}))).object
+    settings = cluster.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s", "namespace": namespace}}
+    )
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "s", "uid": settings["metadata"]["uid"]}
+    change = {"metadata": {"finalizers": ["example.com/hold"], "ownerReferences": [owner]}}
+    seen = cluster.patch("NetworkPolicy", "deny", change, namespace=namespace, manager="gitops")["metadata"]
+
+    replace = partial(
+        client.replace_metadata,
+        NETWORK_POLICIES,
+        namespace=namespace,
+        name="deny",
+        uid=seen["uid"],
+        metadata={"finalizers": [], "ownerReferences": []},
+    )
+    with pytest.raises(Conflict):
+        await replace(resource_version=applied["metadata"]["resourceVersion"])
+    kept = await apply(body=deny_all(namespace, "deny", labels={"a": "b"}))
+    assert kept.object["metadata"]["finalizers"] == ["example.com/hold"], "an apply leaves it there"
+    assert kept.object["metadata"]["ownerReferences"] == [owner]
+    replaced = await replace(resource_version=kept.object["metadata"]["resourceVersion"])
+    assert replaced["metadata"].keys().isdisjoint({"finalizers", "ownerReferences"})
+    assert [(entry["manager"], entry["operation"]) for entry in replaced["metadata"]["managedFields"]] == [
+        ("nodeport-access-operator", "Apply")
+    ]
+
+    cluster.delete("NetworkPolicy", "deny", namespace=namespace)
+    with pytest.raises(NotFound):
+        await replace(resource_version=replaced["metadata"]["resourceVersion"])
+    cluster.create(deny_all(namespace, "deny", finalizers=["example.com/hold"]))
+    try:
+        with pytest.raises(Conflict):
+            await replace(resource_version=replaced["metadata"]["resourceVersion"])
+    finally:
+        cluster.patch("NetworkPolicy", "deny", {"metadata": {"finalizers": None}}, namespace=namespace)
+
+
+async def test_a_second_controller_stands_in_the_way_of_our_apply_until_it_is_taken_off(
+    client: Client, cluster: Cluster, namespace: str
+) -> None:
+    policy, settings = (
+        cluster.create(body)["metadata"]
+        for body in (
+            objects.policy(namespace=namespace, name="p", service="shop", allowedCIDRs=[]),
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "s", "namespace": namespace}},
+        )
+    )
+    ours = {"apiVersion": POLICIES.api_version, "kind": POLICIES.kind, "name": "p", "uid": policy["uid"]}
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "name": "s", "uid": settings["uid"], "controller": True}
+    owned = deny_all(namespace, "deny", ownerReferences=[ours | {"controller": True}])
+    apply = partial(client.apply, NETWORK_POLICIES, namespace=namespace, name="deny", body=owned, force=True)
+    edit = partial(cluster.patch, "NetworkPolicy", "deny", namespace=namespace, manager="gitops")
+    await apply()
+
+    with pytest.raises(Refused, match="Only one reference can have Controller set to true"):
+        edit({"metadata": {"ownerReferences": [*owned["metadata"]["ownerReferences"], theirs]}})
+    seen = edit({"metadata": {"ownerReferences": [ours, theirs]}})["metadata"]
+    with pytest.raises(Invalid, match="Only one reference can have Controller set to true"):
+        await apply()
+    await client.replace_metadata(
+        NETWORK_POLICIES,
+        namespace=namespace,
+        name="deny",
+        uid=seen["uid"],
+        resource_version=seen["resourceVersion"],
+        metadata={"ownerReferences": [ours]},
+    )
+    assert (await apply()).object["metadata"]["ownerReferences"] == owned["metadata"]["ownerReferences"]
+
+
+async def test_what_loses_its_last_finalizer_is_gone_with_the_answer(
+    client: Client, cluster: Cluster, namespace: str
+) -> None:
+    made = cluster.create(deny_all(namespace, "deny", finalizers=["example.com/hold"]))["metadata"]
+    left = await client.delete(
+        NETWORK_POLICIES,
+        namespace=namespace,
+        name="deny",
+        uid=made["uid"],
+        resource_version=made["resourceVersion"],
+    )
+    assert left == cluster.get("NetworkPolicy", "deny", namespace=namespace)
+    assert left is not None
+    seen = left["metadata"]
+    assert seen["deletionTimestamp"]
+    answer = await client.replace_metadata(
+        NETWORK_POLICIES,
+        namespace=namespace,
+        name="deny",
+        uid=seen["uid"],
+        resource_version=seen["resourceVersion"],
+        metadata={"finalizers": []},
+    )
+    assert answer["metadata"]["uid"] == seen["uid"]
+    body = deny_all(namespace, "deny")
+    assert (await client.apply(NETWORK_POLICIES, namespace=namespace, name="deny", body=body, force=False)).created
 
 
 async def test_a_status_is_guarded_by_its_version(client: Client, cluster: Cluster, namespace: str) -> None:

@@ -25,6 +25,7 @@ Owner = tuple[str, str]
 """Field manager and operation."""
 
 OURS: Owner = (FIELD_MANAGER, "Apply")
+DELETED = "2026-06-01T11:59:59Z"
 
 
 class ModelCluster:
@@ -72,8 +73,8 @@ class ModelCluster:
         return self._keep(body, fields, owners)
 
     def remove(self, kind: str, namespace: str, name: str) -> Body:
-        """Somebody deletes an object."""
-        return self._drop((kind, namespace, name))
+        """Somebody deletes an object; while finalizers hold it, it is only marked."""
+        return self._delete((kind, namespace, name))
 
     def collect_garbage(self) -> None:
         """The garbage collector deletes what has only owners that are gone."""
@@ -81,7 +82,7 @@ class ModelCluster:
         for name, body in list(self._objects.items()):
             owners = body["metadata"].get("ownerReferences") or ()
             if owners and not uids & {owner["uid"] for owner in owners}:
-                self._drop(name)
+                self._delete(name)
 
     def forget_owner(self, kind: str, namespace: str, name: str, owner: Owner) -> None:
         """Somebody wipes an owner from managedFields."""
@@ -140,9 +141,19 @@ class ModelCluster:
         self.lost("apply_status", resource.kind, name)
         return written
 
+    async def replace_metadata(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str, metadata: Body
+    ) -> Body:
+        """Replaces whole fields of metadata, with preconditions."""
+        self._request("patch", resource, name)
+        key = (resource.kind, namespace or "", name)
+        if key not in self._objects:
+            _not_found(resource, name)
+        return self.stripped(key, uid=uid, resource_version=resource_version, metadata=metadata)
+
     async def delete(
         self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
-    ) -> bool:
+    ) -> Body | None:
         """Deletes with preconditions."""
         self._request("delete", resource, name)
         return self.deleted((resource.kind, namespace or "", name), uid=uid, resource_version=resource_version)
@@ -175,6 +186,8 @@ class ModelCluster:
         if wanted.get(("spec", "externalTrafficPolicy")) and not found["spec"].get("externalTrafficPolicy"):
             message = "spec.externalTrafficPolicy: may only be set for externally-accessible services"
             raise Invalid(status=422, reason="Invalid", message=message)
+        if _has_two_controllers(fields | wanted):
+            raise Invalid(status=422, reason="Invalid", message="Only one reference can have Controller set to true")
         for path, value in wanted.items():
             others = owners.get(path, set()) - {OURS}
             if fields.get(path) == value:
@@ -199,15 +212,31 @@ class ModelCluster:
         status = {**body["status"], "conditions": [*body["status"]["conditions"], *foreign]}
         return self._keep({**found, "status": status}, None, None)
 
-    def deleted(self, name: Name, *, uid: str, resource_version: str) -> bool:
-        """A delete with preconditions, without a request."""
+    def deleted(self, name: Name, *, uid: str, resource_version: str) -> Body | None:
+        """A delete with preconditions, without a request; the object where finalizers hold it."""
         found = self._objects.get(name)
         if found is None:
-            return False
+            return None
         if (uid, resource_version) != (found["metadata"]["uid"], found["metadata"]["resourceVersion"]):
             raise Conflict(status=409, reason="Conflict", message="Precondition failed")
-        self._drop(name)
-        return True
+        self._delete(name)
+        return self._objects.get(name)
+
+    def stripped(self, name: Name, *, uid: str, resource_version: str, metadata: Body) -> Body:
+        """A patch of metadata that only takes away, without a request; who loses the last finalizer is gone."""
+        found = self._objects[name]
+        if resource_version != found["metadata"]["resourceVersion"]:
+            raise Conflict(status=409, reason="Conflict", message="the object has been modified")
+        if uid != found["metadata"]["uid"]:
+            raise Invalid(status=422, reason="Invalid", message="metadata.uid: field is immutable")
+        body = {**found, "metadata": {**found["metadata"], **metadata}}
+        fields, before = dict(_fields(body)), dict(_fields(found))
+        assert fields.items() <= before.items(), "what is set by a patch would be ours by an Update"
+        if "deletionTimestamp" in found["metadata"] and not body["metadata"].get("finalizers"):
+            self._drop(name)
+            return body
+        owners = {path: held for path, held in self._owners[name].items() if path in fields or path not in before}
+        return self._keep(body, fields, owners)
 
     def _request(self, verb: str, resource: Resource, name: str) -> None:
         self.requests.append((verb, f"{resource.kind}/{name}"))
@@ -240,6 +269,12 @@ class ModelCluster:
             self._tell("put", body)
         return body
 
+    def _delete(self, name: Name) -> Body:
+        body = self._objects[name]
+        if not body["metadata"].get("finalizers"):
+            return self._drop(name)
+        return self._keep({**body, "metadata": {"deletionTimestamp": DELETED, **body["metadata"]}}, None, None)
+
     def _drop(self, name: Name) -> Body:
         body = self._objects.pop(name)
         self._owners.pop(name)
@@ -268,13 +303,16 @@ def _fields(body: Body) -> Iterator[tuple[Path, Any]]:
     for key, value in (metadata.get("labels") or {}).items():
         yield ("metadata", "labels", key), value
     for owner in metadata.get("ownerReferences") or ():
-        yield ("metadata", "ownerReferences", f"k:{json.dumps({'uid': owner['uid']})}"), owner
+        yield ("metadata", "ownerReferences", f"k:{json.dumps({'uid': owner['uid']}, separators=(',', ':'))}"), owner
+    if metadata.get("finalizers"):
+        yield ("metadata", "finalizers"), metadata["finalizers"]
     for key, value in (body.get("spec") or {}).items():
         yield ("spec", key), value
 
 
 def _with_fields(body: Body, fields: dict[Path, Any]) -> Body:
-    kept = {key: value for key, value in body["metadata"].items() if key not in ("labels", "ownerReferences")}
+    owned = ("labels", "ownerReferences", "finalizers")
+    kept = {key: value for key, value in body["metadata"].items() if key not in owned}
     made: Body = {**body, "metadata": kept, "spec": {}}
     for path, value in fields.items():
         match path:
@@ -282,12 +320,19 @@ def _with_fields(body: Body, fields: dict[Path, Any]) -> Body:
                 made["spec"][key] = value
             case ("metadata", "labels", key):
                 kept.setdefault("labels", {})[key] = value
+            case ("metadata", "finalizers"):
+                kept["finalizers"] = value
             case _:
                 kept.setdefault("ownerReferences", []).append(value)
     if body["kind"] == "NetworkPolicy":
         # "ingress: []" is stored and returned without the field, and still somebody's.
         made["spec"] = {key: value for key, value in made["spec"].items() if value or key not in ("ingress", "egress")}
     return made
+
+
+def _has_two_controllers(fields: dict[Path, Any]) -> bool:
+    owners = [value for path, value in fields.items() if path[:2] == ("metadata", "ownerReferences")]
+    return sum(1 for owner in owners if owner.get("controller")) > 1
 
 
 def _defaulted(body: Body) -> Body:

@@ -71,11 +71,21 @@ class Server:
     async def get(self, resource: Resource, name: str) -> Body:
         return await self.cluster.get(resource, namespace=NAMESPACE, name=name)
 
-    async def delete(self, body: Body, **guards: str) -> bool:
+    async def delete(self, body: Body, **guards: str) -> Body | None:
         metadata = body["metadata"]
         seen = {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
         return await self.cluster.delete(
             resource_of(body), namespace=NAMESPACE, name=metadata["name"], **{**seen, **guards}
+        )
+
+    async def replace_metadata(self, body: Body, metadata: Body, **guards: str) -> Body:
+        seen = {"uid": body["metadata"]["uid"], "resource_version": body["metadata"]["resourceVersion"]}
+        return await self.cluster.replace_metadata(
+            resource_of(body),
+            namespace=NAMESPACE,
+            name=body["metadata"]["name"],
+            metadata=metadata,
+            **{**seen, **guards},
         )
 
     def owner(self) -> Body:
@@ -366,12 +376,30 @@ async def test_a_second_controller_is_refused(server: Server) -> None:
     assert (error.status, "Only one reference can have Controller" in error.message) == (422, True)
 
 
+async def test_a_patch_of_metadata_takes_off_what_an_apply_leaves_and_makes_nothing_ours(server: Server) -> None:
+    await server.apply(server.child())
+    stranger = {"apiVersion": "v1", "kind": "ConfigMap", "name": "s", "uid": "stranger"}
+    added = {"finalizers": ["example.com/hold"], "ownerReferences": [server.owner(), stranger]}
+    server.patch(NETWORK_POLICIES, "shop-allow", {"metadata": added})
+    applied = (await server.apply(server.child(), force=True)).object
+    assert {field: applied["metadata"][field] for field in added} == added
+    metadata = {"finalizers": [], "ownerReferences": [server.owner()]}
+    for guards in ({"resource_version": "1"}, {"uid": "another"}):
+        assert (await refusal(server.replace_metadata(applied, metadata, **guards))).status in (409, 422)
+    replaced = await server.replace_metadata(applied, metadata)
+    assert replaced["metadata"]["ownerReferences"] == [server.owner()]
+    assert "finalizers" not in replaced["metadata"]
+    (entry,) = replaced["metadata"]["managedFields"]
+    assert entry["operation"] == "Apply"
+
+
 async def test_a_delete_holds_to_uid_and_version(server: Server) -> None:
     made = (await server.apply(server.child())).object
     for guards in ({"uid": "another"}, {"resource_version": "1"}):
         assert isinstance(await refusal(server.delete(made, **guards)), Conflict)
-    assert await server.delete(made) is True
-    assert await server.delete(made) is False
+    assert await server.delete(made) is None
+    assert server.cluster.sent[-1].verb == "deleted"
+    assert await server.delete(made) is None, "which is no error"
     assert server.events[-1] == ("NetworkPolicy", "shop-allow", True)
 
 
@@ -435,6 +463,7 @@ UNKNOWN: dict[str, Callable[[Server], Coroutine[Any, Any, Any]]] = {
     ),
     "another field": lambda server: server.apply({**taking(service_in(server), sessionAffinity="ClientIP")}),
     "a version as guard": lambda server: server.apply(guarded_by_version(server)),
+    "a deletion that has to wait": lambda server: held_and_deleted(server),
     "a kind that is not the resource's": lambda server: server.cluster.apply(
         SERVICES, namespace=NAMESPACE, name="shop", body=server.child(), force=True
     ),
@@ -443,6 +472,11 @@ UNKNOWN: dict[str, Callable[[Server], Coroutine[Any, Any, Any]]] = {
 
 def service_in(server: Server) -> Body:
     return server.create(service())
+
+
+async def held_and_deleted(server: Server) -> None:
+    await server.apply(server.child())
+    await server.delete(server.patch(NETWORK_POLICIES, "shop-allow", {"metadata": {"finalizers": ["hold"]}}))
 
 
 def guarded_by_version(server: Server) -> Body:

@@ -542,17 +542,52 @@ def test_paths_are_those_of_the_api_and_names_cannot_lead_out_of_them() -> None:
 
 async def test_a_deletion_is_guarded_by_uid_and_version_and_an_object_already_gone_is_no_error() -> None:
     bodies: list[Any] = []
+    held = {"kind": "Service", "metadata": {"name": "shop", "finalizers": ["example.com/hold"]}}
+    answers: list[Any] = [
+        held,
+        {"kind": "Status", "metadata": {}, "status": "Success"},
+        {"kind": "Service", "metadata": {"name": "shop"}},
+    ]
 
     async def handler(request: web.Request) -> web.Response:
         bodies.append(await request.json())
-        return web.json_response({}) if len(bodies) == 1 else status(404, reason="NotFound")
+        return web.json_response(answers.pop(0)) if answers else status(404, reason="NotFound")
 
     async with serving(handler) as url, connected(url) as client:
-        gone = [
-            await client.delete(SERVICES, namespace="web", name="shop", uid="u", resource_version="7") for _ in range(2)
+        left = [
+            await client.delete(SERVICES, namespace="web", name="shop", uid="u", resource_version="7") for _ in range(4)
         ]
-    assert gone == [True, False]
+    assert left == [held, None, None, None]
     assert bodies[0]["preconditions"] == {"uid": "u", "resourceVersion": "7"}
+
+
+async def test_metadata_is_replaced_under_our_name_on_exactly_the_object_that_was_seen() -> None:
+    seen: list[web.Request] = []
+    bodies: list[Any] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        bodies.append(await request.json())
+        answers = [web.json_response({"metadata": {"uid": "u"}}), status(409, reason="Conflict"), status(404)]
+        return answers[len(seen) - 1]
+
+    async def replace(client: Client) -> Any:
+        metadata = {"finalizers": [], "ownerReferences": [{"uid": "o"}]}
+        return await client.replace_metadata(
+            NETWORK_POLICIES, namespace="web", name="shop", uid="u", resource_version="7", metadata=metadata
+        )
+
+    async with serving(handler) as url, connected(url) as client:
+        assert await replace(client) == {"metadata": {"uid": "u"}}
+        for refusal in (Conflict, NotFound):
+            with pytest.raises(refusal):
+                await replace(client)
+    assert bodies[0] == {
+        "metadata": {"finalizers": [], "ownerReferences": [{"uid": "o"}], "uid": "u", "resourceVersion": "7"}
+    }
+    assert (seen[0].method, seen[0].headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
+    assert seen[0].path == "/apis/networking.k8s.io/v1/namespaces/web/networkpolicies/shop"
+    assert dict(seen[0].query) == {"fieldManager": "nodeport-access-operator", "fieldValidation": "Strict"}
 
 
 async def test_requests_one_after_another_use_one_connection() -> None:

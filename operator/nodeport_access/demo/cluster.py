@@ -81,27 +81,41 @@ class Cluster:
             raise NotModelled(f"a status of {resource}")
         record = self._find(resource, namespace or "", name)
         if body["metadata"].get("resourceVersion", str(record.version)) != str(record.version):
-            text = "the object has been modified; please apply your changes to the latest version and try again"
-            raise refusals.conflict(resource, name, text)
+            raise refusals.modified(resource, name)
         wanted = {path: value for path, value in leaves(body).items() if path[0] == "status"}
         self._merge(record, wanted, Owner(FIELD_MANAGER, "Apply", "status"), force=True)
         self._note("updated", resource, namespace, name, body, subresource="status")
         return record.body()
 
+    async def replace_metadata(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str, metadata: Body
+    ) -> Body:
+        """The operator's patch of metadata. Raises NotFound, and Conflict or Invalid where a precondition does not
+        hold."""
+        record = self._find(resource, namespace or "", name)
+        if resource_version != str(record.version):
+            raise refusals.modified(resource, name)
+        self._guard(resource, name, record, {"uid": uid})
+        patched = leaves(copy.deepcopy(merge_patch(assemble(record.fields), {"metadata": metadata})))
+        patched = {path: value for path, value in patched.items() if path != kinds.FINALIZERS or value}
+        self._update(record, patched, Owner(FIELD_MANAGER, "Update"))
+        self._note("updated", resource, namespace, name, {"metadata": metadata})
+        return record.body()
+
     async def delete(
         self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
-    ) -> bool:
-        """Deletes with preconditions; False where it was gone already. Raises Conflict where they do not hold."""
+    ) -> Body | None:
+        """Deletes with preconditions. Raises Conflict where they do not hold."""
         record = self._records.get((resource, namespace or "", name))
         if record is None:
-            return False
+            return None
         guards = (("UID", uid, record.uid), ("ResourceVersion", resource_version, str(record.version)))
         for what, wanted, have in guards:
             if wanted != have:
                 raise refusals.precondition(resource, name, what=what, wanted=wanted, have=have)
         self._remove(record)
         self._note("deleted", resource, namespace, name, {})
-        return True
+        return None
 
     # --- what others do ---
 
@@ -227,6 +241,8 @@ class Cluster:
         self._on_change(record.resource, record.body(), False)
 
     def _remove(self, record: Record) -> None:
+        if record.fields.get(kinds.FINALIZERS):
+            raise NotModelled("the deletion of an object that a finalizer holds")
         del self._records[record.resource, record.namespace, record.name]
         record.version = next(self._versions)
         self._on_change(record.resource, record.body(), True)

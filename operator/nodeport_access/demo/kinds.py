@@ -22,6 +22,7 @@ INGRESS: Path = ("spec", "ingress")
 EGRESS: Path = ("spec", "egress")
 POLICY_TYPES: Path = ("spec", "policyTypes")
 OWNERS: Path = ("metadata", "ownerReferences")
+FINALIZERS: Path = ("metadata", "finalizers")
 
 APPLICABLE: dict[Resource, frozenset[Path]] = {
     SERVICES: frozenset({TYPE, TRAFFIC, HEALTH, PORTS, ("spec", "selector")}),

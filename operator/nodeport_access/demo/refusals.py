@@ -32,6 +32,12 @@ def conflict(resource: Resource, name: str, text: str) -> Conflict:
     return Conflict(status=409, reason="Conflict", message=message)
 
 
+def modified(resource: Resource, name: str) -> Conflict:
+    """The write means another version of the object."""
+    text = "the object has been modified; please apply your changes to the latest version and try again"
+    return conflict(resource, name, text)
+
+
 def precondition(resource: Resource, name: str, *, what: str, wanted: str, have: str) -> Conflict:
     """A delete means another object, or another version of it; ``what`` is UID or ResourceVersion."""
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind

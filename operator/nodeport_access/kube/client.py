@@ -1,4 +1,4 @@
-"""The verbs: list, watch, get, create, apply, delete; in and out go plain dicts.
+"""The verbs: list, watch, get, create, apply, replace metadata, delete; in and out go plain dicts.
 
 Not its business: connections, credentials and failures (``wire``), what is written (``plan``).
 """
@@ -184,10 +184,32 @@ class Client:
             )
         )
 
+    async def replace_metadata(
+        self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str, metadata: Body
+    ) -> Body:
+        """Replaces whole fields of the metadata of exactly the object that was seen, which no apply does to lists that
+        others have added to. Raises Conflict if it has changed, NotFound if it is gone.
+
+        A JSON merge patch (RFC 7396), not a JSON patch: to a failed ``test`` the API server answers 422 without saying
+        which it was, as to any patch that it cannot use; to an outdated resourceVersion 409.
+        """
+        path = resource.path(namespace=namespace, name=name)
+        call = Call(
+            verb="patch",
+            resource=resource,
+            method="PATCH",
+            path=path,
+            query={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            body={"metadata": {**metadata, "uid": uid, "resourceVersion": resource_version}},
+            content_type="application/merge-patch+json",
+        )
+        return (await self._request(call))[1]
+
     async def delete(
         self, resource: Resource, *, namespace: str | None, name: str, uid: str, resource_version: str
-    ) -> bool:
-        """Deletes exactly the object that was seen; False if it is gone. Raises Conflict if it has changed."""
+    ) -> Body | None:
+        """Deletes exactly the object that was seen. Returns it as it lingers where finalizers hold it, None where it is
+        gone, or was before. Raises Conflict if it has changed."""
         path = resource.path(namespace=namespace, name=name)
         body: Body = {
             "apiVersion": "v1",
@@ -196,10 +218,12 @@ class Client:
             "propagationPolicy": "Background",
         }
         try:
-            await self._request(Call(verb="delete", resource=resource, method="DELETE", path=path, body=body))
+            call = Call(verb="delete", resource=resource, method="DELETE", path=path, body=body)
+            answer = (await self._request(call))[1]
         except NotFound:
-            return False
-        return True
+            return None
+        # A Status, or for some kinds the object that is gone.
+        return answer if (answer.get("metadata") or {}).get("finalizers") else None
 
     async def _request(self, call: Call) -> tuple[int, Body]:
         async with self._wire.exchange(call, streaming=False) as answer:
