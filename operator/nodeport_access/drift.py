@@ -15,6 +15,8 @@ from nodeport_access import rules
 from nodeport_access.api import Body, Effect
 from nodeport_access.observed import NetworkPolicy, Service
 
+TRAFFIC_POLICY = "spec.externalTrafficPolicy"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -83,12 +85,10 @@ def service_drift(desired: Body, observed: Service, *, held_before: bool) -> tup
     differences = []
     known = held_before or observed.taken
     want = desired["spec"]["externalTrafficPolicy"]
-    if observed.external_traffic_policy != want or "spec.externalTrafficPolicy" not in observed.ownership.ours:
+    if observed.external_traffic_policy != want or TRAFFIC_POLICY not in observed.ownership.ours:
         # Cluster hides the client's address: whether that opens depends on the CNI and on the nodes in the allowlist.
         effect = Effect.NONE if observed.external_traffic_policy == want else Effect.DEPENDS
-        differences.append(
-            _difference("spec.externalTrafficPolicy", want, observed.external_traffic_policy, observed, known, effect)
-        )
+        differences.append(_difference(TRAFFIC_POLICY, want, observed.external_traffic_policy, observed, known, effect))
     (label,) = desired["metadata"]["labels"].values()
     if observed.policy_label != label or "metadata.labels" not in observed.ownership.ours:
         differences.append(_difference("metadata.labels", label, observed.policy_label, observed, known, Effect.NONE))

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Logger
 
-from nodeport_access.api import Policy, PolicyKey, ServiceKey
+from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
-from nodeport_access.contention import Contention
+from nodeport_access.contention import Contention, Pace
+from nodeport_access.drift import TRAFFIC_POLICY
 from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalled, Wait
-from nodeport_access.plan import Verb, Write, plan
+from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
 from nodeport_access.reporter import Later, Reporter
 from nodeport_access.snapshot import Snapshot
@@ -150,9 +151,8 @@ class Reconciler:
         if write.after_garbage_collection:
             since = self._left_since.setdefault(key, {}).setdefault(write.uid, self._time())
             return since + GARBAGE_COLLECTION_SECONDS - self._time()
-        if write.kind is Kind.SERVICE and write.verb is Verb.UPDATE and write.drift is not None:
-            return self._contention.delay(key, now=self._time())
-        return 0.0
+        what = _fought_over(write)
+        return self._contention.delay(key, what, pace=_pace(write), now=self._time()) if what else 0.0
 
     def _note(self, key: ServiceKey, write: Write, current: _Pass) -> None:
         now = self._clock()
@@ -163,8 +163,9 @@ class Reconciler:
             self._metrics.drifted(kind=str(write.kind), field=drift.field, effect=str(drift.effect))
             if (policy := self._store.policies.get(write.policy.namespace, write.policy.name)) is not None:
                 self._tell(drift_repaired(policy, write, drift))
-            if write.kind is Kind.SERVICE:
-                self._contention.repaired(key, writer=drift.writer, now=self._time())
+        what = _fought_over(write)
+        if what and (drift is not None or self._contention.going_on(key, what, now=self._time())):
+            self._contention.repaired(key, what, writer=drift.writer if drift else "", now=self._time())
         fields = [difference.path for difference in write.differences]
         extra = {
             "namespace": write.namespace,
@@ -195,7 +196,8 @@ class Reconciler:
         )
 
     async def _report(self, snapshot: Snapshot, policy: Policy, current: _Pass) -> None:
-        contender = self._contention.contender(snapshot.key, now=self._time())
+        what = _what(f"{Kind.SERVICE}/{snapshot.key.name}", TRAFFIC_POLICY)
+        contender = self._contention.contender(snapshot.key, what, now=self._time())
         case = Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
         try:
             left = await self._reporter.report(case)
@@ -222,6 +224,31 @@ class Reconciler:
         if after.holder is None:
             self._contention.forget(key)
         self._reporter.forget_gone(after)
+        self._contention.tidy(key, now=self._time())
+
+
+def _fought_over(write: Write) -> str:
+    """The object and field that this write takes back from somebody else; empty where it does anything else besides,
+    which is never held back. A child that is gone may have been deleted, whether status knew of it or not."""
+    if write.policy is None:
+        return ""
+    if write.verb is Verb.CREATE:
+        return _what(write.object, DELETED)
+    if write.drift is None or not all(difference.foreign for difference in write.differences):
+        return ""
+    return _what(write.object, write.drift.path)
+
+
+def _what(name: str, field: str) -> str:
+    return f"{field} of {name}"
+
+
+def _pace(write: Write) -> Pace:
+    """A Service's traffic policy is out-waited whatever it opens: while it is taken back, the children still stand."""
+    if write.kind is Kind.SERVICE:
+        return Pace.PATIENT
+    harmless = write.drift is not None and write.drift.effect is Effect.NONE and write.verb is not Verb.CREATE
+    return Pace.PATIENT if harmless else Pace.URGENT
 
 
 def _failure(write: Write, error: ApiError) -> Failure:

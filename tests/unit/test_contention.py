@@ -1,33 +1,73 @@
-"""A writer that keeps taking a field back is out-waited with growing intervals, and a row that is over is forgotten."""
+"""A writer that keeps taking a field back is out-waited with growing intervals, which stay short where it changes who
+gets in; and a row that is over is forgotten."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from nodeport_access.api import ServiceKey
-from nodeport_access.contention import FIRST_INTERVAL, LONGEST_INTERVAL, QUIET, Contention
+from nodeport_access.contention import QUIET, Contention, Pace
 
 KEY, OTHER = ServiceKey("web", "shop"), ServiceKey("web", "other")
+WHAT = "spec.externalTrafficPolicy of Service/shop"
+FIRST_INTERVAL, LONGEST_INTERVAL = Pace.PATIENT.value
 HOUR = 3600
 
 
-def fought(seconds: int, *, every: float = 1.0) -> list[float]:
+def delay(contention: Contention, now: float, *, key: ServiceKey = KEY, what: str = WHAT) -> float:
+    return contention.delay(key, what, pace=Pace.PATIENT, now=now)
+
+
+def repaired(contention: Contention, now: float, *, writer: str = "argocd", what: str = WHAT) -> None:
+    contention.repaired(KEY, what, writer=writer, now=now)
+
+
+def contender(contention: Contention, now: float) -> str:
+    return contention.contender(KEY, WHAT, now=now)
+
+
+def fought(seconds: int, *, every: float = 1.0, pace: Pace = Pace.PATIENT) -> list[float]:
     """When repairs happen if somebody takes the field back so often, for so long."""
     contention, repairs, now = Contention(), list[float](), 0.0
     while now < seconds:
-        if contention.delay(KEY, now=now) == 0:
-            contention.repaired(KEY, writer="argocd", now=now)
+        if contention.delay(KEY, WHAT, pace=pace, now=now) == 0:
+            repaired(contention, now)
             repairs.append(now)
         now += every
     return repairs
 
 
 def test_the_first_repair_is_immediate() -> None:
-    assert Contention().delay(KEY, now=123.0) == 0.0
+    assert delay(Contention(), 123.0) == 0.0
 
 
 def test_a_field_taken_back_every_second_is_repaired_six_times_in_the_first_minute() -> None:
     assert fought(60) == [0, 1, 3, 7, 15, 31]
+
+
+def test_what_changes_who_gets_in_is_repaired_about_once_a_second_without_end() -> None:
+    repairs = fought(60, every=0.001, pace=Pace.URGENT)
+    gaps = [later - earlier for earlier, later in pairwise(repairs)]
+    assert gaps[:5] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8], abs=0.002)
+    assert gaps[5:] == pytest.approx([1.0] * 58, abs=0.002)
+
+
+def test_a_long_row_of_harmless_repairs_does_not_hold_back_an_urgent_one() -> None:
+    contention = Contention()
+    for now in range(20):
+        repaired(contention, float(now))
+    assert delay(contention, 19.0) == LONGEST_INTERVAL
+    assert contention.delay(KEY, WHAT, pace=Pace.URGENT, now=19.0) == 1.0
+
+
+def test_a_row_goes_on_until_a_repair_lasts() -> None:
+    contention = Contention()
+    assert not contention.going_on(KEY, WHAT, now=0.0)
+    repaired(contention, 0.0)
+    assert contention.going_on(KEY, WHAT, now=QUIET)
+    assert not contention.going_on(KEY, WHAT, now=QUIET + 1)
 
 
 def test_intervals_double_up_to_the_longest() -> None:
@@ -44,57 +84,68 @@ def test_a_day_of_it_costs_one_repair_in_five_minutes() -> None:
 def test_a_delay_runs_down_to_zero() -> None:
     contention = Contention()
     for now in (0.0, 1.0):
-        contention.repaired(KEY, writer="argocd", now=now)
-    assert [contention.delay(KEY, now=now) for now in (1.0, 2.5, 3.0, 4.0)] == [2.0, 0.5, 0.0, 0.0]
+        repaired(contention, now)
+    assert [delay(contention, now) for now in (1.0, 2.5, 3.0, 4.0)] == [2.0, 0.5, 0.0, 0.0]
 
 
 def test_one_repair_makes_no_contender_and_two_make_one() -> None:
     contention = Contention()
-    contention.repaired(KEY, writer="kubectl-edit", now=0.0)
-    assert contention.contender(KEY, now=0.5) == ""
-    contention.repaired(KEY, writer="argocd", now=1.0)
-    assert contention.contender(KEY, now=1.5) == "argocd"
+    repaired(contention, 0.0, writer="kubectl-edit")
+    assert contender(contention, 0.5) == ""
+    repaired(contention, 1.0)
+    assert contender(contention, 1.5) == "argocd"
 
 
 def test_a_writer_without_a_name_is_still_named() -> None:
     contention = Contention()
     for now in (0.0, 1.0):
-        contention.repaired(KEY, writer="", now=now)
-    assert contention.contender(KEY, now=1.0) == "an unknown writer"
+        repaired(contention, now, writer="")
+    assert contender(contention, 1.0) == "an unknown writer"
 
 
 def test_a_repair_that_lasts_ends_the_row() -> None:
     contention = Contention()
     for now in (0.0, 1.0):
-        contention.repaired(KEY, writer="argocd", now=now)
+        repaired(contention, now)
     over = 1.0 + QUIET + 0.1
-    assert contention.contender(KEY, now=over - 0.2) == "argocd"
-    assert contention.contender(KEY, now=over) == ""
-    assert contention.delay(KEY, now=over) == 0.0
-    contention.repaired(KEY, writer="argocd", now=over)
-    assert contention.delay(KEY, now=over) == FIRST_INTERVAL
+    assert contender(contention, over - 0.2) == "argocd"
+    assert contender(contention, over) == ""
+    assert delay(contention, over) == 0.0
+    repaired(contention, over)
+    assert delay(contention, over) == FIRST_INTERVAL
 
 
 def test_a_row_with_long_intervals_is_not_over_before_twice_the_interval() -> None:
     contention, now = Contention(), 0.0
     for _ in range(20):
-        now += contention.delay(KEY, now=now)
-        contention.repaired(KEY, writer="argocd", now=now)
-    assert contention.delay(KEY, now=now) == LONGEST_INTERVAL
-    assert contention.contender(KEY, now=now + 2 * LONGEST_INTERVAL) == "argocd"
-    assert contention.contender(KEY, now=now + 2 * LONGEST_INTERVAL + 1) == ""
+        now += delay(contention, now)
+        repaired(contention, now)
+    assert delay(contention, now) == LONGEST_INTERVAL
+    assert contender(contention, now + 2 * LONGEST_INTERVAL) == "argocd"
+    assert contender(contention, now + 2 * LONGEST_INTERVAL + 1) == ""
 
 
-def test_services_are_told_apart() -> None:
+def test_services_and_fields_are_told_apart() -> None:
     contention = Contention()
-    contention.repaired(KEY, writer="argocd", now=0.0)
-    assert contention.delay(OTHER, now=0.0) == 0.0
+    repaired(contention, 0.0)
+    assert delay(contention, 0.0, key=OTHER) == 0.0
+    assert delay(contention, 0.0, what="metadata.labels of Service/shop") == 0.0
+
+
+def test_a_row_that_is_over_goes_though_nobody_asks_about_it() -> None:
+    contention = Contention()
+    repaired(contention, 0.0, what="metadata.finalizers of NetworkPolicy/gone-allow")
+    repaired(contention, QUIET)
+    contention.tidy(KEY, now=QUIET + 1)
+    assert contention.going_on(KEY, WHAT, now=QUIET + 1)
+    contention.tidy(KEY, now=3 * QUIET)
+    assert not any(vars(contention).values())
 
 
 def test_what_is_forgotten_leaves_nothing_behind() -> None:
     contention = Contention()
-    contention.repaired(KEY, writer="argocd", now=0.0)
+    repaired(contention, 0.0)
     contention.forget(KEY)
     contention.forget(OTHER)
-    assert contention.delay(KEY, now=0.0) == 0.0
+    assert delay(contention, 0.0) == 0.0
     assert not any(vars(contention).values())

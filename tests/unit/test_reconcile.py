@@ -136,6 +136,10 @@ INVALID = Invalid(status=422, reason="Invalid", message="spec.ingress: Invalid v
 OUTDATED = SchemaOutdated(status=500, reason="InternalError", message="field not declared in schema")
 
 
+def admit(body: Body) -> None:
+    body["spec"]["ingress"] = [{}]
+
+
 def ingress(body: Body | None) -> Any:
     return (body or {})["spec"].get("ingress", [])
 
@@ -710,6 +714,43 @@ async def test_while_a_writer_is_out_waited_everything_else_is_repaired_at_once(
     assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
 
 
+async def test_a_change_of_the_policy_waits_for_no_writer_that_is_out_waited() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    for _ in range(30):
+        operator.edit(ALLOW, lambda body: body["metadata"].pop("labels", None), manager="stripper")
+        await operator.work(1)
+    assert "labels" not in (operator.body(ALLOW) or {})["metadata"], "or this shows nothing"
+    operator.edit(STATUS, lambda body: body["spec"].update(allowedCIDRs=[entry("192.0.2.0/24")]))
+    await operator.work()
+    assert ingress(operator.body(ALLOW))[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda operator: operator.edit(DENY, admit),
+        lambda operator: operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-deny-all"),
+    ],
+)
+async def test_who_takes_a_child_back_at_once_is_answered_about_once_a_second_without_end(
+    attack: Callable[[Operator], Any],
+) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    wanted, before, undone = operator.body(DENY), operator.writes()[DENY], 0
+    assert wanted is not None
+    for _ in range(200):  # twenty seconds, ten times a second
+        found = operator.body(DENY)
+        if found is not None and found["spec"] == wanted["spec"]:
+            undone += 1
+            attack(operator)
+        await operator.work(0.1)
+    assert 15 <= undone <= 25
+    assert operator.writes()[DENY] - before <= 2 * undone
+    assert operator.writes()[STATUS] <= 25
+
+
 # --- letting go ---
 
 
@@ -784,6 +825,18 @@ def remembered(thing: object, seen: set[int] | None = None) -> list[Any]:
         elif type(value).__module__.startswith("nodeport_access"):
             found += remembered(value, seen)
     return found
+
+
+async def test_a_fight_that_is_over_is_forgotten() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    for _ in range(2):
+        operator.edit(DENY, admit)
+        await operator.work(2)
+    assert remembered(operator.reconciler), "or this shows nothing"
+    operator.seconds += 3600
+    await operator.once()
+    assert remembered(operator.reconciler) == []
 
 
 async def test_nothing_is_remembered_of_what_is_gone() -> None:
