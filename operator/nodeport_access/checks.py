@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from nodeport_access import desired
 from nodeport_access.api import Body, ConditionType, Policy, TrafficPolicy
 from nodeport_access.conditions import Condition, fails, holds, listed, unknown
-from nodeport_access.drift import network_policy_drift
-from nodeport_access.observed import Service
+from nodeport_access.drift import network_policy_additions, network_policy_drift
+from nodeport_access.observed import NetworkPolicy, Service
 from nodeport_access.outcome import Failure, Kind
 from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Role, Snapshot
@@ -123,16 +123,34 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
     observed = case.snapshot.children.get(name)
     if case.role is Role.AUDITOR:
         return fails(kind, Reason.AUDIT_MODE)
-    if failure := case.failures.get(f"{Kind.NETWORK_POLICY}/{name}"):
+    failure = case.failures.get(f"{Kind.NETWORK_POLICY}/{name}")
+    if observed is not None and (added := _added(case.policy, body, observed, failure)):
+        return holds(kind, Reason.APPLIED, added)
+    if failure is not None:
         return fails(kind, failure.reason, failure.message)
     if observed is None:
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is absent.")
     if not observed.is_child_of(case.policy.key.name):
         return fails(kind, Reason.NAME_CONFLICT, not_ours(name))
+    if observed.deleting:
+        held = f"held by {listed(observed.finalizers)}"
+        return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is being deleted, and {held}.")
     if differences := network_policy_drift(body, observed):
         fields = ", ".join(difference.path for difference in differences)
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} differs from what is wanted in {fields}.")
     return holds(kind, Reason.APPLIED)
+
+
+def _added(policy: Policy, body: Body, observed: NetworkPolicy, failure: Failure | None) -> str:
+    """The sentence about what others added to a child that is there as wanted; empty where it is not so. It denies
+    nothing, because it changes nobody's access."""
+    if not observed.is_child_of(policy.key.name) or observed.deleting or network_policy_drift(body, observed):
+        return ""
+    if not (added := network_policy_additions(body, observed)):
+        return ""
+    fields = listed(f"{one.path} by {one.writer}" if one.writer else one.path for one in added)
+    refused = f", and it cannot be taken off: {failure.message}" if failure is not None else "."
+    return f"NetworkPolicy {observed.name!r} is as wanted, but something was added to {fields}{refused}"
 
 
 def not_ours(name: str) -> str:

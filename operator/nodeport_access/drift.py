@@ -1,7 +1,8 @@
 """How an object differs from what is wanted: which fields, whose doing, and what that did to access.
 
 Only what we specify is compared: foreign labels and annotations are not drift. A field that differs and is still ours
-by managedFields is a change of what is wanted; one that is no longer ours was written by somebody else. Not the
+by managedFields is a change of what is wanted; one that is no longer ours was written by somebody else. What others put
+beside ours and an apply leaves there, although it decides how long a child lives, is told apart as an addition. Not the
 business of this module: what to do about it (``plan``).
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from nodeport_access import rules
 from nodeport_access.api import Body, Effect
-from nodeport_access.observed import NetworkPolicy, Service
+from nodeport_access.observed import NetworkPolicy, Service, owner_path
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
 
@@ -40,7 +41,7 @@ def network_policy_drift(desired: Body, observed: NetworkPolicy) -> tuple[Differ
         "spec.ingress": (want["ingress"], observed.spec.get("ingress") or []),
         "spec.egress": (want["egress"], observed.spec.get("egress") or []),
         "metadata.labels": _subset(desired["metadata"]["labels"], observed.labels),
-        "metadata.ownerReferences": _owners(desired["metadata"]["ownerReferences"], observed.owners),
+        "metadata.ownerReferences": (desired["metadata"]["ownerReferences"], _kept_owners(desired, observed)),
     }
     return tuple(
         Difference(
@@ -60,12 +61,62 @@ def _subset(want: Mapping[str, str], have: Mapping[str, str]) -> tuple[Body, Bod
     return dict(want), {name: have[name] for name in want if name in have}
 
 
-def _owners(want: list[Body], have: tuple[Body, ...]) -> tuple[list[Body], list[Body]]:
-    """Ours must be there as we wrote it; what the API server or another adds beside it is not compared."""
-    uid = want[0]["uid"]
-    mine = next((owner for owner in have if owner.get("uid") == uid), None)
-    same = mine is not None and all(mine.get(key) == value for key, value in want[0].items())
-    return want, want if same else list(have)
+def _kept_owners(desired: Body, observed: NetworkPolicy) -> list[Body]:
+    """The owners that our apply rules over: the policy, in whatever form, and what we alone hold (a predecessor of the
+    policy), which the apply takes away by itself."""
+    uids = {owner["uid"] for owner in desired["metadata"]["ownerReferences"]}
+    ours_alone = observed.ownership.ours_alone
+    return [owner for owner in observed.owners if owner["uid"] in uids or ours_alone(owner_path(owner["uid"]))]
+
+
+GARBAGE_COLLECTOR = frozenset({"foregroundDeletion", "orphan"})
+"""Finalizers that the API server itself puts on an object with its deletion (metav1.FinalizerDeleteDependents,
+metav1.FinalizerOrphanDependents): they say how somebody deleted it, and are no other doing of his."""
+
+
+def network_policy_additions(desired: Body | None, observed: NetworkPolicy) -> tuple[Difference, ...]:
+    """What others put on a child beside what we wrote, and no apply takes off: finalizers, and owners. It changes
+    nobody's access, but how long the child lives. Of a child that is to go (``desired`` None) only finalizers count."""
+    found = []
+    if observed.finalizers:
+        found.append(
+            Difference(
+                path="metadata.finalizers",
+                want=[],
+                have=list(observed.finalizers),
+                foreign=not GARBAGE_COLLECTOR.issuperset(observed.finalizers),
+                writer=observed.ownership.writer("metadata.finalizers"),
+            )
+        )
+    if desired is not None and (added := _added_owners(desired, observed)):
+        found.append(
+            Difference(
+                path="metadata.ownerReferences",
+                want=desired["metadata"]["ownerReferences"],
+                have=list(observed.owners),
+                foreign=True,
+                writer=observed.ownership.writer(owner_path(added[0]["uid"])),
+            )
+        )
+    return tuple(found)
+
+
+def _added_owners(desired: Body, observed: NetworkPolicy) -> list[Body]:
+    kept = _kept_owners(desired, observed)
+    return [owner for owner in observed.owners if owner not in kept]
+
+
+def has_second_controller(desired: Body, observed: NetworkPolicy) -> bool:
+    """Whether our apply would be refused: of all owners only one may be the controller, and the policy is to be it."""
+    return any(owner.get("controller") for owner in _added_owners(desired, observed))
+
+
+def stripped_metadata(desired: Body | None, observed: NetworkPolicy) -> Body:
+    """The fields of metadata that have additions, without them; empty where there are none."""
+    metadata: Body = {"finalizers": []} if observed.finalizers else {}
+    if desired is not None and _added_owners(desired, observed):
+        metadata["ownerReferences"] = _kept_owners(desired, observed)
+    return metadata
 
 
 def _effect(path: str, want: Body, have: Body) -> Effect:

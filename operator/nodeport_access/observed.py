@@ -8,12 +8,13 @@ business of this module: what the objects should be (``desired``), or how they w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from nodeport_access.api import FIELD_MANAGER, KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, FIELD_MANAGER, KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.cidrs import AddressSet, Family, Network
 from nodeport_access.label_selectors import Labels
 
@@ -36,6 +37,10 @@ class Ownership:
 
     ours: frozenset[str] = frozenset()
     others: Mapping[str, str] = field(default_factory=dict)
+
+    def ours_alone(self, path: str) -> bool:
+        """Whether nobody else holds it, so that it goes with our next apply without it."""
+        return path in self.ours and path not in self.others
 
     def writer(self, path: str) -> str:
         """The field manager that holds a path which is not ours; empty where nobody does."""
@@ -164,19 +169,32 @@ def _parse_service_port(port: Mapping[str, Any]) -> ServicePort:
     )
 
 
-NETWORK_POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
+NETWORK_POLICY_PATHS: dict[str, tuple[str, ...]] = {
     "spec.podSelector": ("spec", "podSelector"),
     "spec.policyTypes": ("spec", "policyTypes"),
     "spec.ingress": ("spec", "ingress"),
     "spec.egress": ("spec", "egress"),
     "metadata.labels": ("metadata", "labels", POLICY_LABEL),
     "metadata.ownerReferences": ("metadata", "ownerReferences"),
+    "metadata.finalizers": ("metadata", "finalizers"),
 }
+
+
+def owner_path(uid: str) -> str:
+    """Our name for one item of ownerReferences: the API owns each whole, by its uid."""
+    return f"metadata.ownerReferences[{uid}]"
+
+
+def _owner_steps(uid: str) -> tuple[str, ...]:
+    return ("metadata", "ownerReferences", f"k:{json.dumps({'uid': uid}, separators=(',', ':'))}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicy:
-    """A NetworkPolicy; ``spec`` is whole, ``labels`` and ``owners`` hold what a claim to it rests on."""
+    """A NetworkPolicy; ``spec`` is whole, ``labels`` and ``owners`` hold what a claim to it rests on.
+
+    One that is ``deleting`` is gone as soon as its last finalizer is.
+    """
 
     namespace: str
     name: str
@@ -185,6 +203,8 @@ class NetworkPolicy:
     spec: Body
     labels: Labels
     owners: tuple[Body, ...]
+    finalizers: tuple[str, ...]
+    deleting: bool
     ownership: Ownership
     applied_by_us: bool
 
@@ -198,8 +218,14 @@ class NetworkPolicy:
         """
         if not self.applied_by_us:
             return frozenset()
-        owners = {owner["name"] for owner in self.owners if owner.get("kind") == KIND}
+        owners = {
+            owner["name"] for owner in self.owners if owner.get("kind") == KIND and self._is_named_for(owner["name"])
+        }
         return frozenset(owners | ({self.labels[POLICY_LABEL]} if self.labels.get(POLICY_LABEL) else set()))
+
+    def _is_named_for(self, policy: str) -> bool:
+        """Whether it bears the name of this policy's child. An owner of which it does not is a stranger's addition."""
+        return self.name in (f"{policy}{ALLOW_SUFFIX}", f"{policy}{DENY_SUFFIX}")
 
     def is_child_of(self, policy: str) -> bool:
         """Whether an object that stands under the name of this policy's child is that child.
@@ -218,6 +244,8 @@ class NetworkPolicy:
 def parse_network_policy(body: Body) -> NetworkPolicy:
     """A NetworkPolicy of networking.k8s.io/v1."""
     metadata = body["metadata"]
+    owners = tuple(metadata.get("ownerReferences") or ())
+    uids = [owner["uid"] for owner in owners]
     return NetworkPolicy(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -225,8 +253,10 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
         resource_version=metadata["resourceVersion"],
         spec=body.get("spec") or {},
         labels=metadata.get("labels") or {},
-        owners=tuple(metadata.get("ownerReferences") or ()),
-        ownership=ownership(metadata, NETWORK_POLICY_PATHS),
+        owners=owners,
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        deleting="deletionTimestamp" in metadata,
+        ownership=ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): _owner_steps(uid) for uid in uids}),
         applied_by_us=any(
             entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
             for entry in metadata.get("managedFields") or ()

@@ -26,7 +26,13 @@ from nodeport_access.api import (
     TrafficPolicy,
 )
 from nodeport_access.conditions import is_true
-from nodeport_access.drift import Difference, network_policy_drift, service_drift
+from nodeport_access.drift import (
+    Difference,
+    has_second_controller,
+    network_policy_additions,
+    network_policy_drift,
+    service_drift,
+)
 from nodeport_access.observed import NetworkPolicy, Service
 from nodeport_access.outcome import Kind
 from nodeport_access.snapshot import Role, Snapshot
@@ -43,6 +49,7 @@ class Verb(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
+    STRIP = "strip"
     RELEASE = "release"
     DELETE = "delete"
 
@@ -51,8 +58,10 @@ class Verb(StrEnum):
 class Write:
     """One write, on behalf of ``policy`` (None for what no policy asks for any more).
 
-    ``body`` is whole and absent for a delete; ``uid`` and ``resource_version`` are those observed, empty for a
-    creation. A write with ``after_garbage_collection`` is due only if the garbage collector leaves the object.
+    ``body`` is whole and absent where nothing is wanted; ``uid`` and ``resource_version`` are those observed, empty for
+    a creation. With ``strips_first`` what others added has to go before: the API server would refuse the apply, or hold
+    the object that is to be created anew. A write with ``after_others`` is due only if those whose turn it is leave the
+    object: the garbage collector, or whoever holds it by a finalizer.
     """
 
     verb: Verb
@@ -64,7 +73,8 @@ class Write:
     uid: str = ""
     resource_version: str = ""
     differences: tuple[Difference, ...] = ()
-    after_garbage_collection: bool = False
+    strips_first: bool = False
+    after_others: bool = False
 
     @property
     def object(self) -> str:
@@ -74,7 +84,8 @@ class Write:
     @property
     def is_allowlist(self) -> bool:
         """Whether it makes or changes an allowlist, without which nothing may be closed further."""
-        return self.policy is not None and self.name == f"{self.policy.name}{ALLOW_SUFFIX}"
+        named = self.policy is not None and self.name == f"{self.policy.name}{ALLOW_SUFFIX}"
+        return named and self.verb is not Verb.STRIP
 
     @property
     def drift(self) -> Difference | None:
@@ -86,7 +97,7 @@ class Write:
     @property
     def opens(self) -> bool:
         """Whether the object as it stands, or its absence from the start, may admit somebody whom it should not."""
-        first = self.verb is Verb.CREATE and not self.differences
+        first = self.verb is Verb.CREATE and all(difference.path != DELETED for difference in self.differences)
         return first or any(difference.effect in OPENING for difference in self.differences)
 
 
@@ -106,9 +117,12 @@ def plan(snapshot: Snapshot) -> tuple[Write, ...]:
 
 
 def _urgency(write: Write) -> int:
-    """What somebody else opened comes first; then what may let too many in for any other reason; then the rest."""
+    """What somebody else opened comes first; then what may let too many in for any other reason; then the rest, and
+    what changes nobody's access last."""
     if write.drift is not None and write.drift.effect in OPENING:
         return 0
+    if write.verb is Verb.STRIP:
+        return 3
     return 1 if write.opens else 2
 
 
@@ -166,34 +180,52 @@ def _deny_write(snapshot: Snapshot, policy: Policy, *, holder: bool) -> Iterator
 def _child_write(snapshot: Snapshot, policy: Policy, body: Body, *, applied: ConditionType) -> Iterator[Write]:
     name = body["metadata"]["name"]
     observed = snapshot.children.get(name)
-    differences: tuple[Difference, ...] = ()
-    if observed is None:
-        if is_true(policy.status, applied):
-            differences = (_deleted(snapshot, policy, name),)
-        yield _write(Verb.CREATE, policy, name, body, differences=differences)
-    elif observed.is_child_of(policy.key.name) and (differences := network_policy_drift(body, observed)):
+    if observed is None or (observed.deleting and observed.is_child_of(policy.key.name)):
+        deleted = (_deleted(snapshot, policy, name),) if is_true(policy.status, applied) else ()
+        held = network_policy_additions(None, observed) if observed is not None else ()
+        yield _write(Verb.CREATE, policy, body, observed, differences=(*deleted, *held), strips_first=bool(held))
+    elif observed.is_child_of(policy.key.name):
+        differences, added = network_policy_drift(body, observed), network_policy_additions(body, observed)
         guarded = {**body, "metadata": {**body["metadata"], "uid": observed.uid}}
-        yield _write(Verb.UPDATE, policy, name, guarded, uid=observed.uid, differences=differences)
+        one_field = not {one.path for one in differences}.isdisjoint(one.path for one in added)
+        opened = any(one.effect in OPENING for one in differences)
+        if one_field and (not opened or has_second_controller(body, observed)):
+            # Another owner in place of ours is one repair. What opened access waits for it only where it has to.
+            both = (*differences, *added)
+            yield _write(Verb.UPDATE, policy, guarded, observed, differences=both, strips_first=True)
+            return
+        if differences:
+            yield _write(Verb.UPDATE, policy, guarded, observed, differences=differences)
+        if added:
+            yield _write(Verb.STRIP, policy, guarded, observed, differences=added)
 
 
 def _write(
-    verb: Verb, policy: Policy, name: str, body: Body, *, uid: str = "", differences: tuple[Difference, ...] = ()
+    verb: Verb,
+    policy: Policy,
+    body: Body,
+    observed: NetworkPolicy | None,
+    *,
+    differences: tuple[Difference, ...],
+    strips_first: bool = False,
 ) -> Write:
     return Write(
         verb=verb,
         kind=Kind.NETWORK_POLICY,
         namespace=policy.key.namespace,
-        name=name,
+        name=body["metadata"]["name"],
         policy=policy.key,
         body=body,
-        uid=uid,
+        uid=observed.uid if observed is not None else "",
         differences=differences,
+        strips_first=strips_first,
     )
 
 
 def _deleted(snapshot: Snapshot, policy: Policy, name: str) -> Difference:
-    """A child that status says was there. Any other of ours still isolates the Service's pods while it is gone."""
-    left = any(child.claims & snapshot.enforcing_names for child in snapshot.children.values())
+    """A child that status says was there. Any other of ours still isolates the Service's pods while it is gone; one
+    that is being deleted may not, as some CNIs let go of it at once."""
+    left = any(child.claims & snapshot.enforcing_names and not child.deleting for child in snapshot.children.values())
     is_deny = name == policy.deny_name
     whole_namespace = is_deny and policy.isolation is Isolation.NAMESPACE and policy is snapshot.holder
     kept = Effect.NONE if is_deny else Effect.CLOSED
@@ -231,20 +263,26 @@ def _leftovers(snapshot: Snapshot) -> Iterator[Write]:
     for name in sorted(snapshot.children, key=lambda name: (not name.endswith(DENY_SUFFIX), name)):
         child = snapshot.children[name]
         unwanted = child.claims and not (child.claims & snapshot.enforcing_names)
-        if unwanted or (name in waiting and child.claims):
-            yield _delete(child, after_garbage_collection=child.owned_by_policy and not (child.claims & present))
+        if not unwanted and not (name in waiting and child.claims):
+            continue
+        if not child.deleting:
+            yield _let_go(Verb.DELETE, child, after_others=child.owned_by_policy and not (child.claims & present))
+        elif held := network_policy_additions(None, child):
+            # While a policy holds the Service, what lingers may let in whom that one does not.
+            yield _let_go(Verb.STRIP, child, differences=held, after_others=snapshot.holder is None)
 
 
-def _delete(child: NetworkPolicy, *, after_garbage_collection: bool) -> Write:
+def _let_go(verb: Verb, child: NetworkPolicy, *, after_others: bool, differences: tuple[Difference, ...] = ()) -> Write:
     return Write(
-        verb=Verb.DELETE,
+        verb=verb,
         kind=Kind.NETWORK_POLICY,
         namespace=child.namespace,
         name=child.name,
         policy=None,
         uid=child.uid,
         resource_version=child.resource_version,
-        after_garbage_collection=after_garbage_collection,
+        differences=differences,
+        after_others=after_others,
     )
 
 

@@ -33,12 +33,20 @@ from nodeport_access.writer import Api, OutdatedError, Writer
 GARBAGE_COLLECTION_SECONDS = 5.0
 """What the garbage collector gets before we delete a child ourselves; it took 17 ms as a rule and 2.4 s after a new
 CRD."""
+FINALIZER_SECONDS = 3.0
+"""What somebody gets who holds a child by a finalizer that nobody wants any more, before we take that off."""
 FORBIDDEN_RETRY_SECONDS = 5.0
 """A permission that is granted works within seconds."""
 RECHECK_SECONDS = 300.0
 """The longest sleep before an expiry, so that a wall clock that jumps is noticed."""
 
-DONE_WORDS = {Verb.CREATE: "created", Verb.UPDATE: "updated", Verb.RELEASE: "released", Verb.DELETE: "deleted"}
+DONE_WORDS = {
+    Verb.CREATE: "created",
+    Verb.UPDATE: "updated",
+    Verb.STRIP: "stripped",
+    Verb.RELEASE: "released",
+    Verb.DELETE: "deleted",
+}
 
 
 @dataclass(slots=True)
@@ -77,7 +85,7 @@ class Reconciler:
         self._reporter = Reporter(api=api, store=store, tell=tell, time=time, log=log)
         self._contention = Contention()
         self._complaints = Complaints(time=time)
-        self._left_since: dict[ServiceKey, dict[str, float]] = {}
+        self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
     async def reconcile(self, key: ServiceKey) -> Outcome:
         """One pass. Raises nothing: neither what the API server answers nor a fault of ours over this Service, which
@@ -134,8 +142,9 @@ class Reconciler:
             failure = _failure(write, error)
             current.failures[write.object] = failure
             current.cut_off |= _cut_off(error)
-            # Nothing is let go: what another policy left may be all that keeps the pods shut.
-            current.stopped.add(None)
+            if write.verb is not Verb.STRIP:
+                # Nothing is let go: what another policy left may be all that keeps the pods shut.
+                current.stopped.add(None)
             if write.is_allowlist:
                 # What follows in the closing order would cut allowed clients off.
                 current.stopped.add(write.policy)
@@ -146,11 +155,12 @@ class Reconciler:
         self._note(key, write, current)
 
     def _hold(self, key: ServiceKey, write: Write) -> float:
-        """Seconds that this write has to wait for somebody else: the garbage collector, or a writer that is
-        out-waited."""
-        if write.after_garbage_collection:
-            since = self._left_since.setdefault(key, {}).setdefault(write.uid, self._time())
-            return since + GARBAGE_COLLECTION_SECONDS - self._time()
+        """Seconds that this write has to wait for somebody else: those whose turn it is to let go of the object, or a
+        writer that is out-waited."""
+        if write.after_others:
+            since = self._left_since.setdefault(key, {}).setdefault((write.uid, write.verb), self._time())
+            grace = FINALIZER_SECONDS if write.verb is Verb.STRIP else GARBAGE_COLLECTION_SECONDS
+            return since + grace - self._time()
         what = _fought_over(write)
         return self._contention.delay(key, what, pace=_pace(write), now=self._time()) if what else 0.0
 
@@ -218,7 +228,7 @@ class Reconciler:
     def _tidy(self, key: ServiceKey, after: Snapshot) -> None:
         """Forgets what was remembered for objects that are gone, so that memory follows the cluster."""
         uids = {child.uid for child in after.children.values()}
-        left = {uid: since for uid, since in self._left_since.pop(key, {}).items() if uid in uids}
+        left = {of: since for of, since in self._left_since.pop(key, {}).items() if of[0] in uids}
         if left:
             self._left_since[key] = left
         if after.holder is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from nodeport_access.api import Body
+from nodeport_access.drift import stripped_metadata
 from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES, Applied, Conflict, Invalid, NotFound, Resource
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write
@@ -58,11 +59,17 @@ class Writer:
         """Carries out one write. Conflict means that an object under the name of a new child is somebody else's."""
         match write.verb:
             case Verb.CREATE:
-                if write.drift is not None:
+                if write.differences:
                     await self._read_policy_afresh(write)
+                if write.strips_first:
+                    await self._strip(write)
                 await self._create(write)
             case Verb.UPDATE | Verb.RELEASE:
+                if write.strips_first:
+                    await self._strip(write)
                 await self._update(write)
+            case Verb.STRIP:
+                await self._strip(write)
             case Verb.DELETE:
                 await self._delete(write)
 
@@ -111,6 +118,33 @@ class Writer:
             shelf = self._store.services if write.kind is Kind.SERVICE else self._store.network_policies
             shelf.forget(write.namespace, write.name, write.uid)
             raise OutdatedError(corrected=True) from None
+
+    async def _strip(self, write: Write) -> None:
+        """Takes off what others added, as far as it is there now: an apply of this pass may have come before."""
+        shelf = self._store.network_policies
+        observed = shelf.get(write.namespace, write.name)
+        metadata = stripped_metadata(write.body, observed) if observed is not None else {}
+        if observed is None or observed.uid != write.uid or not metadata:
+            raise OutdatedError(corrected=True)
+        try:
+            stripped = await self._api.replace_metadata(
+                NETWORK_POLICIES,
+                namespace=write.namespace,
+                name=write.name,
+                uid=write.uid,
+                resource_version=observed.resource_version,
+                metadata=metadata,
+            )
+        except NotFound:
+            shelf.forget(write.namespace, write.name, write.uid)
+            raise OutdatedError(corrected=True) from None
+        except Conflict:
+            raise OutdatedError(corrected=False) from None
+        if observed.deleting:
+            # Its last finalizer held it; what is answered is how it looked when it went.
+            shelf.forget(write.namespace, write.name, write.uid)
+        else:
+            shelf.put(stripped)
 
     async def _apply(self, write: Write, body: Body, *, force: bool) -> Applied:
         service = write.kind is Kind.SERVICE

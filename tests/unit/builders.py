@@ -207,10 +207,20 @@ def stored(body: Body, *, resource_version: int = 1, managed: Sequence[Body] | N
             **metadata,
             "uid": uid_of("NetworkPolicy", metadata["namespace"], metadata["name"]),
             "resourceVersion": str(resource_version),
-            "managedFields": list(managed) if managed is not None else [ours(*CHILD_FIELDS)],
+            "managedFields": list(managed) if managed is not None else [ours(*CHILD_FIELDS, *owner_fields(body))],
         },
         "spec": {field: value for field, value in spec.items() if value or field not in ("ingress", "egress")},
     }
+
+
+def owner_fields(body: Body) -> list[str]:
+    """The paths of the owners of an object, for `ours` and `theirs`: each is owned whole, by its uid."""
+    return [owner_field(owner["uid"]) for owner in body["metadata"].get("ownerReferences") or ()]
+
+
+def owner_field(uid: str) -> str:
+    """The path of one owner."""
+    return f'metadata.ownerReferences.k:{{"uid":"{uid}"}}'
 
 
 def ours(*paths: str) -> Body:
@@ -229,7 +239,7 @@ def managed_by(manager: str, operation: str, *paths: str, time: str = "2026-06-0
     for path in paths:
         inner = fields
         for step in path.split(".", 2 if path.startswith("metadata.labels.") else -1):
-            inner = inner.setdefault(f"f:{step}", {})
+            inner = inner.setdefault(step if step.startswith("k:") else f"f:{step}", {})
     return {
         "manager": manager,
         "operation": operation,

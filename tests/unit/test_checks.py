@@ -234,6 +234,50 @@ CASES: dict[Reason, Told] = {
 }
 
 
+def with_metadata(bodies: tuple[Body, ...], name: str, **metadata: Any) -> tuple[Body, ...]:
+    """The bodies, with more metadata in the one of this name."""
+    return tuple(
+        {**body, "metadata": {**body["metadata"], **metadata}} if body["metadata"]["name"] == name else body
+        for body in bodies
+    )
+
+
+HELD = with_metadata(converged(), "shop-allow", finalizers=["example.com/hold"])
+
+
+def test_what_others_added_to_a_child_denies_nothing_and_is_told() -> None:
+    found = judged(*HELD)[T.ALLOWLIST_APPLIED]
+    assert (found.status, found.reason) == (Status.TRUE, Reason.APPLIED)
+    assert found.message == "NetworkPolicy 'shop-allow' is as wanted, but something was added to metadata.finalizers."
+    assert judged(*HELD)[T.READY].reason is Reason.GUARDED
+
+
+def test_that_it_cannot_be_taken_off_is_told_too_and_denies_nothing() -> None:
+    found = judged(*HELD, **failed(Reason.APPLY_REFUSED))
+    assert found[T.ALLOWLIST_APPLIED].holds
+    assert found[T.ALLOWLIST_APPLIED].message.endswith(", and it cannot be taken off: what the API server said")
+    assert found[T.READY].holds
+
+
+def test_a_child_that_is_being_deleted_is_not_relied_on() -> None:
+    found = judged(*with_metadata(HELD, "shop-allow", deletionTimestamp=LATER))
+    assert found[T.ALLOWLIST_APPLIED].reason is Reason.NOT_APPLIED
+    assert found[T.ALLOWLIST_APPLIED].message == (
+        "NetworkPolicy 'shop-allow' is being deleted, and held by example.com/hold."
+    )
+    assert found[T.READY].reason is Reason.NOT_APPLIED
+
+
+def test_a_child_that_differs_is_not_excused_by_what_was_added_to_it() -> None:
+    emptied = tuple(
+        {**body, "spec": {**body["spec"], "ingress": []}} if body["metadata"]["name"] == "shop-allow" else body
+        for body in HELD
+    )
+    assert judged(*emptied)[T.ALLOWLIST_APPLIED].reason is Reason.NOT_APPLIED
+    refused = judged(*emptied, **failed(Reason.APPLY_REFUSED))[T.ALLOWLIST_APPLIED]
+    assert refused.reason is Reason.APPLY_REFUSED
+
+
 JUDGED = [reason for reason in Reason if reason is not Reason.OPERATOR_FAILED]
 """That one is told where nothing could be judged (`test_status`)."""
 

@@ -8,10 +8,17 @@ import pytest
 
 from nodeport_access import desired
 from nodeport_access.api import API_VERSION, KIND, POLICY_LABEL, Body, Effect, parse_policy
-from nodeport_access.drift import Difference, network_policy_drift, service_drift
-from nodeport_access.observed import parse_network_policy, parse_service
+from nodeport_access.drift import (
+    Difference,
+    has_second_controller,
+    network_policy_additions,
+    network_policy_drift,
+    service_drift,
+    stripped_metadata,
+)
+from nodeport_access.observed import NetworkPolicy, parse_network_policy, parse_service
 from tests.unit import builders
-from tests.unit.builders import CHILD_FIELDS, NOW, ours, stored, theirs
+from tests.unit.builders import CHILD_FIELDS, NOW, ours, owner_field, stored, theirs
 
 POLICY = parse_policy(builders.policy(allowed=["203.0.113.0/24"], allowedPeers=[{"podSelector": {}}]))
 SERVICE = parse_service(builders.service())
@@ -135,8 +142,9 @@ OWNER: Body = {"apiVersion": API_VERSION, "kind": KIND, "name": POLICY.key.name,
     ("owners", "differs"),
     [
         ([OWNER], False),
-        ([{**OWNER, "blockOwnerDeletion": True}], False),  # what the API server or another adds
-        ([{"kind": "ConfigMap", "name": "x", "uid": "y"}, OWNER], False),
+        ([{"kind": "ConfigMap", "name": "x", "uid": "y"}, OWNER], False),  # an addition, see below
+        ([OWNER, {**OWNER, "controller": False}], True),
+        ([{**OWNER, "blockOwnerDeletion": True}], True),
         ([], True),
         ([{**OWNER, "uid": "predecessor"}], True),
         ([{**OWNER, "controller": False}], True),
@@ -148,6 +156,88 @@ def test_our_owner_must_be_there_as_we_wrote_it(owners: list[Body], differs: boo
     body["metadata"]["ownerReferences"] = owners
     found = network_policy_drift(ALLOW, parse_network_policy(body))
     assert [difference.path for difference in found] == (["metadata.ownerReferences"] if differs else [])
+
+
+STRANGE: Body = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "uid": "stranger"}
+PREDECESSOR: Body = {**OWNER, "uid": "predecessor"}
+FINALIZERS, OWNERS = "metadata.finalizers", "metadata.ownerReferences"
+
+
+def child(owners: list[Body], *managed: Body, finalizers: tuple[str, ...] = ()) -> NetworkPolicy:
+    """The allowlist with these owners and finalizers."""
+    body = stored(ALLOW, managed=[ours(*CHILD_FIELDS, owner_field(POLICY.uid)), *managed])
+    body["metadata"] |= {"ownerReferences": owners, "finalizers": list(finalizers)}
+    return parse_network_policy(body)
+
+
+THEIR_OWNER = theirs(owner_field("stranger"), manager="gitops")
+ADDITIONS: dict[str, tuple[NetworkPolicy, list[tuple[str, bool, str]]]] = {
+    "nothing": (child([OWNER]), []),
+    "an owner": (child([OWNER, STRANGE], THEIR_OWNER), [(OWNERS, True, "gitops")]),
+    "an owner whose entry somebody wiped": (child([OWNER, STRANGE]), [(OWNERS, True, "")]),
+    "an owner in place of ours": (child([STRANGE], THEIR_OWNER), [(OWNERS, True, "gitops")]),
+    "a finalizer": (
+        child([OWNER], theirs(FINALIZERS), finalizers=("example.com/hold",)),
+        [(FINALIZERS, True, "kubectl-edit")],
+    ),
+    "both": (
+        child([STRANGE, OWNER], THEIR_OWNER, theirs(FINALIZERS), finalizers=("example.com/hold", "orphan")),
+        [(FINALIZERS, True, "kubectl-edit"), (OWNERS, True, "gitops")],
+    ),
+    "how it was deleted": (child([OWNER], finalizers=("foregroundDeletion",)), [(FINALIZERS, False, "")]),
+    # our own, which an apply takes along or away by itself
+    "ours in another form": (child([{**OWNER, "blockOwnerDeletion": True}], theirs(owner_field(POLICY.uid))), []),
+    "a predecessor": (child([PREDECESSOR], ours(owner_field("predecessor"))), []),
+    "a predecessor that another holds too": (
+        child([PREDECESSOR], ours(owner_field("predecessor")), theirs(owner_field("predecessor"))),
+        [(OWNERS, True, "kubectl-edit")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ADDITIONS)
+def test_what_others_added_is_told_apart_from_what_an_apply_repairs(case: str) -> None:
+    observed, expected = ADDITIONS[case]
+    found = network_policy_additions(ALLOW, observed)
+    assert [(each.path, each.foreign, each.writer) for each in found] == expected
+    assert all(each.effect is Effect.NONE and each.want != each.have for each in found)
+    assert FINALIZERS not in [each.path for each in network_policy_drift(ALLOW, observed)]
+    finalizers = [each for each in found if each.path == FINALIZERS]
+    assert list(network_policy_additions(None, observed)) == finalizers, "of what is to go only these matter"
+
+
+@pytest.mark.parametrize("case", ADDITIONS)
+def test_exactly_what_others_added_is_taken_off(case: str) -> None:
+    observed, expected = ADDITIONS[case]
+    metadata = stripped_metadata(ALLOW, observed)
+    assert {f"metadata.{field}" for field in metadata} == {path for path, *_ in expected}
+    assert metadata.get("finalizers", []) == []
+    kept = metadata.get("ownerReferences", list(observed.owners))
+    assert kept == [
+        owner for owner in observed.owners if owner != STRANGE and case != "a predecessor that another holds too"
+    ]
+    assert stripped_metadata(None, observed).keys() == metadata.keys() - {"ownerReferences"}
+
+
+@pytest.mark.parametrize(
+    ("owners", "refused"),
+    [
+        ([OWNER], False),
+        ([OWNER, STRANGE], False),
+        ([{**STRANGE, "controller": True}], True),
+        ([{**OWNER, "controller": False}, {**STRANGE, "controller": True}], True),
+        ([PREDECESSOR], True),  # held by nobody here, so our apply leaves it
+    ],
+)
+def test_an_apply_beside_another_controller_is_known_to_be_refused(owners: list[Body], refused: bool) -> None:
+    assert has_second_controller(ALLOW, child(owners, THEIR_OWNER)) is refused
+
+
+def test_a_predecessor_that_only_we_hold_makes_way_by_itself() -> None:
+    observed = child([PREDECESSOR], ours(owner_field("predecessor")))
+    assert not has_second_controller(ALLOW, observed)
+    (found,) = network_policy_drift(ALLOW, observed)
+    assert (found.path, found.foreign, found.have) == (OWNERS, False, [PREDECESSOR])
 
 
 def test_several_differences_are_all_named_spec_first() -> None:

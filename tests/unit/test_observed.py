@@ -14,6 +14,7 @@ from nodeport_access.observed import (
     SERVICE_PATHS,
     Ownership,
     TargetPort,
+    owner_path,
     ownership,
     parse_endpoint_slice,
     parse_network_policy,
@@ -22,7 +23,7 @@ from nodeport_access.observed import (
     parse_service,
 )
 from tests.unit import builders
-from tests.unit.builders import endpoint, endpoint_slice, managed_by, ours, port, theirs
+from tests.unit.builders import endpoint, endpoint_slice, managed_by, ours, owner_field, port, theirs
 
 LABEL_PATH = f"metadata.labels.{POLICY_LABEL}"
 POLICY_FIELD, LABEL_FIELD = "spec.externalTrafficPolicy", "metadata.labels"
@@ -134,6 +135,7 @@ def test_owners_by_uid_count_as_the_field_of_owners() -> None:
 
 
 OWNER = {"apiVersion": "nodeport-access.io/v1alpha1", "kind": "NodePortAccessPolicy", "name": "owner", "uid": "x"}
+UNRELATED = {**OWNER, "name": "unrelated"}
 STRANGE_OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "stranger", "uid": "y"}
 
 
@@ -150,6 +152,9 @@ STRANGE_OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "strange
         ({"managed": [ours("spec.podSelector")]}, set(), False),
         ({"managed": [ours("spec.podSelector")], "labels": {POLICY_LABEL: ""}}, set(), False),
         ({"managed": [ours("spec.podSelector")], "owners": [STRANGE_OWNER]}, set(), False),
+        # whose child would have another name is no parent
+        ({"managed": [ours("spec.podSelector")], "owners": [UNRELATED, OWNER]}, {"owner"}, True),
+        ({"managed": [ours("spec.podSelector")], "owners": [UNRELATED]}, set(), True),
         # the label and the owner alone prove nothing: anybody can write them
         ({"labels": {POLICY_LABEL: "shop"}, "owners": [OWNER]}, set(), True),
         ({"managed": [theirs("spec.podSelector")], "labels": {POLICY_LABEL: "shop"}}, set(), False),
@@ -158,9 +163,32 @@ STRANGE_OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "strange
 def test_an_object_is_ours_by_our_apply_and_a_label_or_an_owner(
     tweaks: dict[str, Any], claims: set[str], owned: bool
 ) -> None:
-    found = parse_network_policy(builders.network_policy(**tweaks))
+    found = parse_network_policy(builders.network_policy(name="owner-allow", **tweaks))
     assert set(found.claims) == claims
     assert found.owned_by_policy is owned
+
+
+def test_what_holds_a_network_policy_and_whether_it_is_going_is_kept() -> None:
+    found = parse_network_policy(builders.network_policy())
+    assert (found.finalizers, found.deleting) == ((), False)
+    body = builders.network_policy()
+    body["metadata"] |= {"finalizers": ["example.com/hold"], "deletionTimestamp": builders.LATER}
+    held = parse_network_policy(body)
+    assert (held.finalizers, held.deleting) == (("example.com/hold",), True)
+    assert held != found
+
+
+def test_each_owner_has_a_holder_of_its_own() -> None:
+    found = parse_network_policy(
+        builders.network_policy(
+            owners=[OWNER, STRANGE_OWNER], managed=[ours(owner_field("x")), theirs(owner_field("y"), manager="gitops")]
+        )
+    ).ownership
+    assert [found.ours_alone(owner_path(uid)) for uid in "xy"] == [True, False]
+    assert [found.writer(owner_path(uid)) for uid in "xy"] == ["", "gitops"]
+    both = [ours(owner_field("x")), theirs(owner_field("x"))]
+    shared = parse_network_policy(builders.network_policy(owners=[OWNER], managed=both)).ownership
+    assert not shared.ours_alone(owner_path("x"))
 
 
 def test_a_network_policy_is_kept_whole_and_compares_without_its_version() -> None:

@@ -60,6 +60,11 @@ def test_what_a_plan_has_done_needs_no_other_plan(history: list[Event]) -> None:
     cluster = played(history)
     for write in planned(cluster):
         carry_out(cluster, write)
+    left = planned(cluster)
+    # What is deleted while a finalizer holds it: that comes off once it is seen what its writer makes of it.
+    assert all(write.verb is Verb.STRIP and write.policy is None for write in left)
+    for write in left:
+        carry_out(cluster, write)
     assert planned(cluster) == ()
 
 
@@ -131,8 +136,8 @@ def test_only_what_is_ours_is_changed_and_only_what_is_missing_is_made(history: 
     for write in planned(cluster):
         found = cluster.get_body(write.kind, write.namespace, write.name)
         if write.verb is Verb.CREATE:
-            assert found is None
-            assert write.uid == ""
+            assert found is None or found["metadata"].get("deletionTimestamp")
+            assert write.uid == (found["metadata"]["uid"] if found else "")
             continue
         assert found is not None
         assert write.uid == found["metadata"]["uid"]
@@ -141,7 +146,8 @@ def test_only_what_is_ours_is_changed_and_only_what_is_missing_is_made(history: 
         if write.kind == "NetworkPolicy":
             entries = found["metadata"]["managedFields"]
             assert any(entry["manager"] == "nodeport-access-operator" for entry in entries)
-        assert (write.policy is None) == (write.verb in (Verb.DELETE, Verb.RELEASE))
+        if write.verb is not Verb.STRIP:
+            assert (write.policy is None) == (write.verb in (Verb.DELETE, Verb.RELEASE))
         assert write.policy is None or write.policy.name in living
 
 
@@ -177,6 +183,7 @@ def after(*names: str) -> ModelCluster:
 
 
 ALLOW, DENY, SERVICE = "NetworkPolicy/shop-allow", "NetworkPolicy/shop-deny-all", "Service/shop"
+HELD = ["shop-allow is given a finalizer"]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +213,29 @@ ALLOW, DENY, SERVICE = "NetworkPolicy/shop-allow", "NetworkPolicy/shop-deny-all"
         ),
         # both gone: open, so in closing order again
         ([WORK, "shop-allow is removed", "shop-deny-all is removed"], [f"create {ALLOW}", f"create {DENY}"]),
+        # what others added changes nobody's access, and comes last
+        ([WORK, "shop-allow is given a finalizer"], [f"strip {ALLOW}"]),
+        ([WORK, "shop-deny-all is given an owner", "shop-deny-all is given a finalizer"], [f"strip {DENY}"]),
+        (
+            [WORK, "shop-deny-all is given an owner", "shop-deny-all is opened", "shop-allow is closed"],
+            [f"update {DENY}", f"update {ALLOW}", f"strip {DENY}"],
+        ),
+        # unless the API server would refuse the repair beside it: then both are one
+        ([WORK, "shop-allow is closed", "shop-deny-all is given a controller"], [f"update {ALLOW}", f"update {DENY}"]),
+        (
+            [WORK, "shop-allow is closed", "shop-deny-all is given a controller", "shop-deny-all is opened"],
+            [f"update {DENY}", f"update {ALLOW}"],
+        ),
+        # a child that is held by a finalizer is as good as gone
+        ([WORK, *HELD, "shop-allow is removed"], [f"create {ALLOW}"]),
+        ([WORK, *HELD, "shop-deny-all is removed"], [f"create {DENY}", f"strip {ALLOW}"]),
+        ([WORK, *HELD, "shop-allow is removed", "shop-deny-all is removed"], [f"create {ALLOW}", f"create {DENY}"]),
+        # what is to go is deleted first, so that its finalizer can do what it is for
+        ([WORK, *HELD, "shop is removed"], [f"delete {DENY}", f"delete {ALLOW}", f"release {SERVICE}"]),
+        (
+            [WORK, *HELD, "shop is removed", "garbage is collected"],
+            [f"strip {ALLOW}", f"release {SERVICE}"],
+        ),
         # letting go comes last and runs backwards: the deny-all before the allowlist, the Service at the end
         ([WORK, "shop is removed"], [f"delete {DENY}", f"delete {ALLOW}", f"release {SERVICE}"]),
         ([WORK, "shop is made auditing"], [f"delete {DENY}", f"delete {ALLOW}", f"release {SERVICE}"]),
@@ -360,6 +390,16 @@ def test_the_policy_of_a_name_is_not_its_predecessor_but_its_children_are_adopte
         ([WORK, "shop-allow is stripped of labels"], {ALLOW: ("metadata.labels", Effect.NONE)}),
         ([WORK, "the service is set to Cluster"], {SERVICE: ("spec.externalTrafficPolicy", Effect.DEPENDS)}),
         ([WORK, "the service is stripped of our label"], {SERVICE: ("metadata.labels", Effect.NONE)}),
+        ([WORK, *HELD], {ALLOW: ("metadata.finalizers", Effect.NONE)}),
+        ([WORK, "shop-deny-all is given an owner"], {DENY: ("metadata.ownerReferences", Effect.NONE)}),
+        ([WORK, "shop-deny-all is given a controller"], {DENY: ("metadata.ownerReferences", Effect.NONE)}),
+        # a deletion is told as such, held or not
+        ([WORK, *HELD, "shop-allow is removed"], {ALLOW: ("deleted", Effect.CLOSED)}),
+        # some CNIs let go of what is being deleted, so that it shuts nobody out any more
+        (
+            [WORK, *HELD, "shop-allow is removed", "shop-deny-all is removed"],
+            {ALLOW: ("deleted", Effect.OPENED), DENY: ("deleted", Effect.OPENED)},
+        ),
         # the worst is told: void beats the label
         (
             [WORK, "shop-deny-all is stripped of labels", "shop-deny-all is made void"],
@@ -390,7 +430,47 @@ def test_what_somebody_else_did_is_told_from_what_is_wanted_anew(
 )
 def test_the_garbage_collector_is_left_what_is_its(history: list[str], waits: bool) -> None:
     deletes = [write for write in planned(after(*history)) if write.verb is Verb.DELETE]
-    assert [write.after_garbage_collection for write in deletes] == [waits, waits]
+    assert [write.after_others for write in deletes] == [waits, waits]
+
+
+@pytest.mark.parametrize(
+    ("history", "waits"),
+    [
+        # who put the finalizer may have something to do first
+        ([WORK, *HELD, "shop is removed", "garbage is collected"], True),
+        # but while another policy holds the Service, what lingers lets in whom that one does not
+        ([WORK, *HELD, "elder is created", WORK], False),
+    ],
+)
+def test_who_holds_what_nobody_wants_gets_some_time_unless_it_lets_somebody_in(history: list[str], waits: bool) -> None:
+    (strip,) = [write for write in planned(after(*history)) if write.verb is Verb.STRIP]
+    assert (strip.object, strip.policy, strip.after_others) == (ALLOW, None, waits)
+
+
+@pytest.mark.parametrize(
+    ("history", "first"),
+    [
+        ([WORK, "shop-allow is given an owner"], False),
+        ([WORK, "shop-allow is given a controller"], True),
+        ([WORK, "shop-allow is given another owner"], True),
+        ([WORK, *HELD, "shop-allow is removed"], True),
+    ],
+)
+def test_what_stands_in_the_way_of_a_write_goes_first(history: list[str], first: bool) -> None:
+    (write,) = planned(after(*history))
+    assert write.strips_first is first
+
+
+def test_a_child_is_not_kept_by_a_policy_that_somebody_made_its_owner() -> None:
+    cluster = after(WORK)
+    twin = cluster.create(policy(name="twin", service="other"))["metadata"]
+    owner = {"apiVersion": "nodeport-access.io/v1alpha1", "kind": KIND, "name": "twin", "uid": twin["uid"]}
+    for name in ("shop-allow", "shop-deny-all"):
+        cluster.edit(
+            "NetworkPolicy", NAMESPACE, name, lambda body: body["metadata"].update(ownerReferences=[owner]), manager="x"
+        )
+    cluster.remove(KIND, NAMESPACE, "shop")
+    assert objects(planned(cluster)) == [f"delete {DENY}", f"delete {ALLOW}", f"release {SERVICE}"]
 
 
 def test_a_delete_names_the_very_object_that_was_seen() -> None:

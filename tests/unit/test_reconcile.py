@@ -20,16 +20,22 @@ from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.events import Event as Telling
 from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, SchemaOutdated, Unreachable
+from nodeport_access.label_selectors import selects
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
 from nodeport_access.plan import Write, plan
-from nodeport_access.reconcile import FORBIDDEN_RETRY_SECONDS, GARBAGE_COLLECTION_SECONDS, Reconciler
+from nodeport_access.reconcile import (
+    FINALIZER_SECONDS,
+    FORBIDDEN_RETRY_SECONDS,
+    GARBAGE_COLLECTION_SECONDS,
+    Reconciler,
+)
 from nodeport_access.rules import EVERYONE
 from nodeport_access.snapshot import Snapshot
 from tests.unit import builders
 from tests.unit.builders import KEY, LATER, NAMESPACE, NOW, endpoint, endpoint_slice, entry, node, pod, policy, service
 from tests.unit.model_cluster import ModelCluster
-from tests.unit.strategies import properties
+from tests.unit.strategies import LABELS, properties
 from tests.unit.worlds import EVENTS, SETTLE, Event, access, opened_beyond, planned, played, promised, story
 
 ALLOW, DENY, SERVICE, STATUS = (
@@ -134,10 +140,6 @@ TERMINATING = Forbidden(
 AWAY = Unreachable(message="connection refused")
 INVALID = Invalid(status=422, reason="Invalid", message="spec.ingress: Invalid value")
 OUTDATED = SchemaOutdated(status=500, reason="InternalError", message="field not declared in schema")
-
-
-def admit(body: Body) -> None:
-    body["spec"]["ingress"] = [{}]
 
 
 def ingress(body: Body | None) -> Any:
@@ -360,6 +362,250 @@ async def test_of_a_fight_each_repair_is_told_and_that_ready_comes_and_goes() ->
     turns = [line for line in told if line != drift]
     assert turns == [lost, BACK] * (len(turns) // 2)
     assert turns
+
+
+# --- what an apply does not undo ---
+
+
+OWNER: Body = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "uid": "a-stranger"}
+
+
+def hold(body: Body) -> None:
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+
+
+def own(body: Body) -> None:
+    body["metadata"]["ownerReferences"].append(dict(OWNER))
+
+
+def replace_owner(body: Body) -> None:
+    body["metadata"]["ownerReferences"] = [dict(OWNER)]
+
+
+def control(body: Body) -> None:
+    body["metadata"]["ownerReferences"] = [OWNER | {"controller": True}]
+
+
+def control_beside(body: Body) -> None:
+    (ours,) = body["metadata"]["ownerReferences"]
+    body["metadata"]["ownerReferences"] = [ours | {"controller": False}, OWNER | {"controller": True}]
+
+
+def block(body: Body) -> None:
+    body["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = True
+
+
+def admit(body: Body) -> None:
+    body["spec"]["ingress"] = [{}]
+
+
+def admit_under_control(body: Body) -> None:
+    control(body)
+    admit(body)
+
+
+def essence(body: Body | None) -> Any:
+    assert body is not None
+    entries = [(entry["manager"], entry["operation"]) for entry in body["metadata"]["managedFields"]]
+    left = {key: value for key, value in body["metadata"].items() if key not in ("resourceVersion", "managedFields")}
+    return left, body["spec"], entries
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "writes"),
+    [
+        ([hold], "metadata.finalizers", ["patch"]),
+        ([own], "metadata.ownerReferences", ["patch"]),
+        ([hold, own], "metadata.finalizers", ["patch"]),
+        ([block], "metadata.ownerReferences", ["apply"]),
+        ([replace_owner], "metadata.ownerReferences", ["patch", "apply"]),
+        ([control], "metadata.ownerReferences", ["patch", "apply"]),
+        ([control_beside], "metadata.ownerReferences", ["patch", "apply"]),
+        # what opened access is repaired first, unless the API server would refuse that
+        ([own, admit], "spec.ingress", ["apply", "patch"]),
+        ([replace_owner, admit], "spec.ingress", ["apply", "patch"]),
+        ([control, admit], "spec.ingress", ["patch", "apply"]),
+    ],
+)
+async def test_what_an_apply_leaves_there_is_taken_off_counted_and_told(
+    changes: list[Callable[[Body], None]], told: str, writes: list[str]
+) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before, sent = essence(operator.body(DENY)), len(operator.cluster.writes())
+    for change in changes:
+        operator.cluster.immediate = change is changes[-1]
+        operator.edit(DENY, change, manager="gitops")
+    await operator.work(5)
+    assert essence(operator.body(DENY)) == before
+    wrote = operator.cluster.writes()[sent:]
+    assert [verb for verb, what in wrote if what == DENY] == writes
+    assert Counter(what for _, what in wrote) == {DENY: len(writes), STATUS: 1}
+    drift = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert (drift["object"], drift["field"], drift["writer"]) == (DENY, told, "gitops")
+    effect = "opened" if told == "spec.ingress" else "none"
+    assert f'drift_total{{effect="{effect}",field="{told}",kind="NetworkPolicy"}} 1.0' in text(operator)
+
+
+@pytest.mark.parametrize("what", [ALLOW, DENY])
+async def test_a_child_that_is_deleted_and_held_is_let_go_and_made_anew_at_once(what: str) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before, sent = operator.body(what), len(operator.cluster.writes())
+    watching = Watching(operator.cluster)
+    operator.cluster.fault = watching.note
+    operator.cluster.immediate = False
+    operator.edit(what, hold)
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, what.partition("/")[2])
+    operator.cluster.deliver()
+    operator.cluster.immediate = True
+    await operator.work()
+    after = operator.body(what)
+    assert before is not None
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["metadata"].keys().isdisjoint({"finalizers", "deletionTimestamp"})
+    assert operator.cluster.writes()[sent:] == [("patch", what), ("apply", what), ("apply_status", STATUS)]
+    shut = {number for number, labels in enumerate(LABELS) if selects({"matchLabels": builders.PODS}, labels)}
+    assert all(state[way].addresses != EVERYONE for state in watching.states for way in state if way[0] in shut)
+    await operator.work(5)
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["field"] == "deleted"
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_child_that_was_let_go_counts_as_gone_until_it_is_made_anew() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(DENY, hold)
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-deny-all")
+
+    def fault(verb: str, _kind: str, name: str) -> None:
+        operator.cluster.immediate = False  # the news of its end is on its way
+        if (verb, name) == ("apply", "shop-deny-all"):
+            raise AWAY
+
+    operator.cluster.fault = fault
+    await operator.once()
+    assert operator.body(DENY) is None
+    known = operator.cluster.store.network_policies.get(NAMESPACE, "shop-deny-all")
+    assert known is None
+    operator.works_again()
+    await operator.work(5)
+    assert operator.body(DENY) is not None
+
+
+async def test_a_held_child_that_went_with_its_policy_is_not_made_anew() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    for what in (ALLOW, DENY):
+        operator.edit(what, hold)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    operator.cluster.collect_garbage()
+    operator.cluster.deliver("NetworkPolicy")  # the policy's own end comes on another way
+    operator.cluster.immediate = True
+    await operator.work(FINALIZER_SECONDS - 0.1)
+    assert operator.cluster.names("NetworkPolicy") == ["shop-allow", "shop-deny-all"], "who holds them may be at work"
+    await operator.work(0.2)
+    assert operator.cluster.names("NetworkPolicy") == []
+
+
+async def test_without_a_garbage_collector_a_finalizer_gets_its_time_too() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.edit(ALLOW, hold)
+    operator.cluster.remove(KIND, NAMESPACE, "shop")
+    operator.cluster.deliver()
+    operator.cluster.immediate = True
+    await operator.work(GARBAGE_COLLECTION_SECONDS + FINALIZER_SECONDS - 0.1)
+    assert operator.cluster.names("NetworkPolicy") == ["shop-allow"]
+    await operator.work(0.2)
+    assert operator.cluster.names("NetworkPolicy") == []
+
+
+async def test_a_finalizer_holds_up_no_release() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.edit(ALLOW, hold)
+    operator.edit(STATUS, lambda body: body["spec"].update(mode="Audit"))
+    operator.cluster.deliver()
+    operator.cluster.immediate = True
+    await operator.work(FINALIZER_SECONDS + 1)
+    assert operator.cluster.names("NetworkPolicy") == []
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
+    assert operator.condition("Ready") == ("False", "AuditMode")
+
+
+async def test_a_view_that_is_outdated_takes_nothing_off() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(DENY, hold)
+    operator.cluster.immediate = False
+    operator.edit(DENY, lambda body: body["metadata"]["finalizers"].append("example.com/other"))
+    assert isinstance(await operator.once(), Wait)
+    assert (operator.body(DENY) or {})["metadata"]["finalizers"] == ["example.com/hold", "example.com/other"]
+    operator.cluster.deliver()
+    await operator.work(5)
+    assert "finalizers" not in (operator.body(DENY) or {})["metadata"]
+
+
+async def test_what_somebody_took_off_himself_meanwhile_is_not_taken_off() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.immediate = False
+    operator.edit(DENY, hold)
+    operator.edit(ALLOW, admit)
+    operator.cluster.deliver()
+    operator.cluster.immediate = True
+
+    def lost(_verb: str, _kind: str, name: str) -> None:
+        if name == "shop-allow":
+            operator.edit(DENY, lambda body: body["metadata"].pop("finalizers", None))
+
+    operator.cluster.lost = lost
+    await operator.work(5)
+    assert operator.writes()[DENY] == 1, "its creation"
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["object"] == ALLOW
+
+
+async def test_a_held_child_that_is_gone_unheard_is_made_anew() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(DENY, hold)
+    operator.cluster.immediate = False
+    operator.edit(DENY, lambda body: body["metadata"].pop("finalizers"))
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-deny-all")
+    assert await operator.once() == Wait("the view was out of date", 0.0)
+    await operator.work()
+    assert operator.body(DENY) is not None
+
+
+async def test_what_cannot_be_taken_off_holds_back_nothing_and_denies_nothing() -> None:
+    operator = Operator(*WORLD, policy(name="late", created=LATER))
+    await operator.work(5)
+    refused = Forbidden(status=403, reason="Forbidden", message="admission webhook denied the request")
+
+    def fault(verb: str, _kind: str, name: str) -> None:
+        if (verb, name) == ("patch", "shop-allow"):
+            raise refused
+
+    operator.cluster.fault = fault
+    operator.edit(ALLOW, hold)
+    operator.edit(DENY, hold)
+    operator.edit(DENY, admit)
+    operator.cluster.remove(KIND, NAMESPACE, "late")
+    await operator.work(GARBAGE_COLLECTION_SECONDS + 1)
+    assert ingress(operator.body(DENY)) == []
+    assert "finalizers" not in (operator.body(DENY) or {})["metadata"]
+    assert operator.cluster.names("NetworkPolicy") == ["shop-allow", "shop-deny-all"], "nobody wants late-deny-all"
+    assert operator.condition("AllowlistApplied") == ("True", "Applied")
+    assert operator.condition("Ready") == ("True", "Guarded")
+    operator.works_again()
+    await operator.work(FORBIDDEN_RETRY_SECONDS + 1)
+    assert "finalizers" not in (operator.body(ALLOW) or {})["metadata"]
 
 
 # --- whose object is it ---
@@ -714,6 +960,35 @@ async def test_while_a_writer_is_out_waited_everything_else_is_repaired_at_once(
     assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Cluster"
 
 
+async def test_a_finalizer_that_comes_back_every_second_is_out_waited_and_denies_nothing() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before = operator.writes()[DENY]
+    for _ in range(60):
+        operator.edit(DENY, hold, manager="cni")
+        await operator.work(1)
+        assert operator.condition("Ready") == ("True", "Guarded")
+    assert operator.writes()[DENY] - before == 6
+    drift = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert (drift["field"], drift["writer"]) == ("metadata.finalizers", "cni")
+    operator.edit(DENY, admit)
+    await operator.work()
+    assert ingress(operator.body(DENY)) == [], "what opens access is not out-waited"
+    await operator.work(300)
+    assert "finalizers" not in (operator.body(DENY) or {})["metadata"]
+
+
+async def test_a_child_deleted_while_its_finalizer_is_out_waited_is_made_anew_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    for _ in range(30):
+        operator.edit(DENY, hold, manager="cni")
+        await operator.work(1)
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-deny-all")
+    await operator.work()
+    assert "deletionTimestamp" not in (operator.body(DENY) or {})["metadata"]
+
+
 async def test_a_change_of_the_policy_waits_for_no_writer_that_is_out_waited() -> None:
     operator = Operator(*WORLD)
     await operator.work(5)
@@ -730,6 +1005,8 @@ async def test_a_change_of_the_policy_waits_for_no_writer_that_is_out_waited() -
     "attack",
     [
         lambda operator: operator.edit(DENY, admit),
+        lambda operator: operator.edit(DENY, admit_under_control),
+        lambda operator: (operator.edit(ALLOW, hold), operator.edit(DENY, admit)),
         lambda operator: operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-deny-all"),
     ],
 )
@@ -831,7 +1108,7 @@ async def test_a_fight_that_is_over_is_forgotten() -> None:
     operator = Operator(*WORLD)
     await operator.work(5)
     for _ in range(2):
-        operator.edit(DENY, admit)
+        operator.edit(DENY, hold)
         await operator.work(2)
     assert remembered(operator.reconciler), "or this shows nothing"
     operator.seconds += 3600

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from nodeport_access.api import Body, Effect
+from nodeport_access import desired
+from nodeport_access.api import Body, Effect, parse_policy
 from nodeport_access.checks import Case
 from nodeport_access.conditions import Status
 from nodeport_access.drift import Difference
+from nodeport_access.observed import parse_service
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write
 from nodeport_access.status import PLAN_LIMIT, Drift, drift_of, same_status, status_after_fault, status_body, status_of
@@ -28,6 +30,7 @@ from tests.unit.builders import (
     port,
     service,
     snapshot_of,
+    stored,
 )
 
 
@@ -183,6 +186,17 @@ def test_an_audit_tells_the_writes_that_it_holds_back() -> None:
     assert len(found["plan"]) <= PLAN_LIMIT
     assert "plan" not in status(policy(), *WORLD)
     assert status(policy(mode="Audit"))["plan"] == []
+
+
+def test_an_audit_tells_what_it_would_take_off() -> None:
+    held = stored(desired.deny_body(parse_policy(policy()), parse_service(held_service()), holder=True))
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    found = status(policy(mode="Audit"), *WORLD, held)["plan"]
+    assert found[-1] == {
+        "action": "strip",
+        "object": "NetworkPolicy/shop-deny-all",
+        "fields": ["metadata.finalizers"],
+    }
 
 
 def test_nothing_in_a_status_moves_while_nothing_changes() -> None:

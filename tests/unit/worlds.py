@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nodeport_access import rules
 from nodeport_access.api import KIND, POLICY_LABEL, Body
 from nodeport_access.checks import Case
+from nodeport_access.drift import stripped_metadata
 from nodeport_access.label_selectors import selects
 from nodeport_access.observed import TargetPort
 from nodeport_access.plan import Verb, Write, plan
@@ -36,14 +37,27 @@ SUFFIXES = ("-allow", "-deny-all")
 
 def carry_out(cluster: ModelCluster, write: Write) -> None:
     """One write as the API server would take it."""
+    name = (str(write.kind), write.namespace, write.name)
+    if write.verb is Verb.STRIP or write.strips_first:
+        strip(cluster, write)
     match write.verb:
+        case Verb.STRIP:
+            pass
         case Verb.DELETE:
-            name = (str(write.kind), write.namespace, write.name)
             cluster.deleted(name, uid=write.uid, resource_version=write.resource_version)
         case verb:
             assert write.body is not None
             applied = cluster.applied(write.body, force=verb is not Verb.CREATE)
             assert applied.created is (verb is Verb.CREATE)
+
+
+def strip(cluster: ModelCluster, write: Write) -> None:
+    """Takes off what others added, as it stands now."""
+    observed = cluster.store.network_policies.get(write.namespace, write.name)
+    assert observed is not None
+    metadata = stripped_metadata(write.body, observed)
+    name = ("NetworkPolicy", write.namespace, write.name)
+    cluster.stripped(name, uid=write.uid, resource_version=observed.resource_version, metadata=metadata)
 
 
 def planned(cluster: ModelCluster) -> tuple[Write, ...]:
@@ -174,6 +188,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "auditing": {"mode": "Audit"},
     "enforcing": {"mode": "Enforce"},
 }
+OWNER: Body = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "uid": "a-stranger"}
 EDITS: dict[str, Callable[[Body], None]] = {
     "opened": _set(ingress=[{}]),
     "opened to one more": _set(ingress=[{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]),
@@ -184,6 +199,10 @@ EDITS: dict[str, Callable[[Body], None]] = {
     "given egress": _set(egress=[{}]),
     "stripped of labels": lambda body: body["metadata"].pop("labels", None),
     "stripped of owners": lambda body: body["metadata"].pop("ownerReferences", None),
+    "given a finalizer": lambda body: body["metadata"].update(finalizers=["example.com/hold"]),
+    "given an owner": lambda body: body["metadata"].setdefault("ownerReferences", []).append(dict(OWNER)),
+    "given another owner": lambda body: body["metadata"].update(ownerReferences=[dict(OWNER)]),
+    "given a controller": lambda body: body["metadata"].update(ownerReferences=[OWNER | {"controller": True}]),
     "given a label": lambda body: body["metadata"].setdefault("labels", {}).update(foreign="yes"),
 }
 SERVICE_EDITS: dict[str, Callable[[Body], None]] = {
