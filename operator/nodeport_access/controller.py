@@ -200,8 +200,8 @@ class Controller:
                 self._queue.forget(key)
                 if again is not None:
                     self._queue.add_after(key, again)
-            case Wait(reason, None, at_latest, cut_off):
-                delay = self._queue.retry(key)
+            case Wait(reason, None, at_latest, cut_off, at_least):
+                delay = self._queue.retry(key, at_least=at_least)
                 if cut_off:
                     # The roster finds out and says what is wrong, and when it is over: streams may stay open meanwhile.
                     self._call_roll()

@@ -23,10 +23,11 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A write that did not succeed; ``message`` is one sentence for status and log. A lasting one only a person can
-    mend."""
+    mend. ``retry_after`` seconds is how long the API server has asked to be left alone with it."""
 
     reason: Reason
     message: str
+    retry_after: float = 0.0
 
     @property
     def lasting(self) -> bool:
@@ -47,14 +48,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something is left to do: after ``delay`` seconds, or after the queue's backoff where that is None, but then after
-    ``at_latest`` seconds where something else is due (an expiry). ``cut_off``: the API server did not answer, or does
-    not know us."""
+    """Something is left to do: after ``delay`` seconds, or after the queue's backoff where that is None, but then not
+    before ``at_least`` seconds, and after ``at_latest`` seconds where something else is due (an expiry). ``cut_off``:
+    the API server did not answer, or does not know us."""
 
     reason: str
     delay: float | None = None
     at_latest: float | None = None
     cut_off: bool = False
+    at_least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

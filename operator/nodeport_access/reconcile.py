@@ -22,6 +22,7 @@ from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalled, Wait
+from nodeport_access.patience import Patience
 from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
 from nodeport_access.reporter import Later, Reporter
@@ -56,6 +57,8 @@ class _Pass:
     failures: dict[str, Failure] = field(default_factory=dict)
     drifts: dict[PolicyKey, Drift] = field(default_factory=dict)
     delays: list[float] = field(default_factory=list)
+    put_off: dict[str, float] = field(default_factory=dict)
+    tried_in_vain: bool = False
     stopped: set[PolicyKey | None] = field(default_factory=set)
     retry: str = ""
     cut_off: bool = False
@@ -84,6 +87,7 @@ class Reconciler:
         self._writer = Writer(api=api, store=store)
         self._reporter = Reporter(api=api, store=store, tell=tell, time=time, log=log)
         self._contention = Contention()
+        self._patience = Patience()
         self._complaints = Complaints(time=time)
         self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
@@ -136,23 +140,33 @@ class Reconciler:
         if (delay := self._hold(key, write)) > 0:
             current.delays.append(delay)
             return
+        if self._is_put_off(key, write.object, current):
+            _stop(write, current)
+            return
         try:
             await self._writer.carry_out(write)
         except ApiError as error:
             failure = _failure(write, error)
-            current.failures[write.object] = failure
-            current.cut_off |= _cut_off(error)
-            if write.verb is not Verb.STRIP:
-                # Nothing is let go: what another policy left may be all that keeps the pods shut.
-                current.stopped.add(None)
-            if write.is_allowlist:
-                # What follows in the closing order would cut allowed clients off.
-                current.stopped.add(write.policy)
+            self._fail(key, write.object, failure, error, current)
+            _stop(write, current)
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
                 self._complain(key, write, failure)
             return
         self._complaints.settle((key, write.object))
         self._note(key, write, current)
+
+    def _is_put_off(self, key: ServiceKey, what: str, current: _Pass) -> bool:
+        """Whether the API server has asked not to be sent this yet; until then it counts as failed."""
+        if (still := self._patience.still(key, what, now=self._time())) is None:
+            return False
+        current.failures[what], current.put_off[what] = still
+        return True
+
+    def _fail(self, key: ServiceKey, what: str, failure: Failure, error: ApiError, current: _Pass) -> None:
+        current.failures[what] = failure
+        current.put_off[what] = self._patience.put_off(key, what, failure, now=self._time())
+        current.tried_in_vain |= not failure.lasting
+        current.cut_off |= _cut_off(error)
 
     def _hold(self, key: ServiceKey, write: Write) -> float:
         """Seconds that this write has to wait for somebody else: those whose turn it is to let go of the object, or a
@@ -206,6 +220,9 @@ class Reconciler:
         )
 
     async def _report(self, snapshot: Snapshot, policy: Policy, current: _Pass) -> None:
+        status = f"status of policy {policy.key}"
+        if self._is_put_off(snapshot.key, status, current):
+            return
         what = _what(f"{Kind.SERVICE}/{snapshot.key.name}", TRAFFIC_POLICY)
         contender = self._contention.contender(snapshot.key, what, now=self._time())
         case = Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
@@ -213,10 +230,9 @@ class Reconciler:
             left = await self._reporter.report(case)
         except ApiError as error:
             failure = _refusal(error)
-            current.cut_off |= _cut_off(error)
-            current.failures[f"status of {policy.key}"] = failure
+            self._fail(snapshot.key, status, failure, error, current)
             if self._complaints.due((snapshot.key, policy.key)):
-                self._log.warning("status of policy %s not written: %s", policy.key, failure.message)
+                self._log.warning("%s not written: %s", status, failure.message)
             return
         self._complaints.settle((snapshot.key, policy.key))
         match left:
@@ -233,6 +249,7 @@ class Reconciler:
             self._left_since[key] = left
         if after.holder is None:
             self._contention.forget(key)
+        self._patience.tidy(key, now=self._time())
         self._reporter.forget_gone(after)
         self._contention.tidy(key, now=self._time())
 
@@ -267,12 +284,24 @@ def _failure(write: Write, error: ApiError) -> Failure:
     return _refusal(error)
 
 
+def _stop(write: Write, current: _Pass) -> None:
+    """What must not follow a write that failed."""
+    if write.verb is not Verb.STRIP:
+        # Nothing is let go: what another policy left may be all that keeps the pods shut.
+        current.stopped.add(None)
+    if write.is_allowlist:
+        # What follows in the closing order would cut allowed clients off.
+        current.stopped.add(write.policy)
+
+
 def _refusal(error: ApiError) -> Failure:
     match error:
         case Forbidden() if not error.namespace_terminating:
             return Failure(reason=Reason.APPLY_FORBIDDEN, message=error.message)
         case Invalid() | SchemaOutdated():
             return Failure(reason=Reason.APPLY_REFUSED, message=error.message)
+        case Unreachable(retry_after=float(seconds)):
+            return Failure(reason=Reason.APPLY_FAILED, message=str(error), retry_after=seconds)
         case _:
             return Failure(reason=Reason.APPLY_FAILED, message=str(error))
 
@@ -286,9 +315,14 @@ def _outcome(after: Snapshot, current: _Pass) -> Outcome:
     if any(failure.reason is Reason.APPLY_FORBIDDEN for failure in current.failures.values()):
         current.delays.append(FORBIDDEN_RETRY_SECONDS)
     due = min([*current.delays, *_expiries(after)], default=None)
-    passing = [failure for failure in current.failures.values() if not failure.lasting]
+    passing = {what: failure for what, failure in current.failures.items() if not failure.lasting}
     if passing or current.retry:
-        return Wait(current.retry or passing[0].message, at_latest=due, cut_off=current.cut_off)
+        message = current.retry or next(iter(passing.values())).message
+        at_least = min((current.put_off[what] for what in passing), default=0.0)
+        if not current.tried_in_vain and not current.retry:
+            # A pass that an event brought on: it has tried nothing, so nothing grows.
+            return Wait(message, min(at_least, due) if due is not None else at_least)
+        return Wait(message, at_latest=due, cut_off=current.cut_off, at_least=at_least)
     if current.failures:
         message = next(iter(current.failures.values())).message
         return Wait(message, due) if due is not None else Stalled(message)

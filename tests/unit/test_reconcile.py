@@ -44,6 +44,7 @@ ALLOW, DENY, SERVICE, STATUS = (
     "Service/shop",
     "NodePortAccessPolicy/shop",
 )
+CONDITIONS = {ALLOW: "AllowlistApplied", SERVICE: "ClientIPPreserved", DENY: "DefaultDenyApplied"}
 RETRY_SECONDS = 1.0
 """Stands for the queue's backoff."""
 
@@ -91,7 +92,9 @@ class Operator:
             match outcome:
                 case Done(delay) | Wait(_, float(delay)):
                     pass
-                case Wait() | Failed():
+                case Wait(at_least=at_least):
+                    delay = at_least + RETRY_SECONDS
+                case Failed():
                     delay = RETRY_SECONDS
                 case Stalled():
                     delay = None
@@ -138,6 +141,7 @@ TERMINATING = Forbidden(
     causes=(Cause(reason="NamespaceTerminating", field="", message=""),),
 )
 AWAY = Unreachable(message="connection refused")
+BUSY = Unreachable(status=429, reason="TooManyRequests", message="the server is busy", retry_after=3.0)
 INVALID = Invalid(status=422, reason="Invalid", message="spec.ingress: Invalid value")
 OUTDATED = SchemaOutdated(status=500, reason="InternalError", message="field not declared in schema")
 
@@ -745,8 +749,7 @@ async def test_nothing_is_closed_without_the_allowlist_and_nothing_else_holds_ba
     written += [SERVICE] * ((operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local")
     written += [DENY] * (operator.body(DENY) is not None)
     assert written == standing
-    kind = {ALLOW: "AllowlistApplied", SERVICE: "ClientIPPreserved", DENY: "DefaultDenyApplied"}[what]
-    assert operator.condition(kind) == ("False", reason)
+    assert operator.condition(CONDITIONS[what]) == ("False", reason)
     assert operator.condition("Ready")[0] == "False"
     operator.works_again()
     await operator.work(5)
@@ -758,6 +761,51 @@ async def test_the_failure_of_one_policy_does_not_stop_the_deny_all_of_another()
     operator.fail(FORBIDDEN, ALLOW)
     await operator.once()
     assert operator.body("NetworkPolicy/late-deny-all") is not None
+
+
+@pytest.mark.parametrize("what", [ALLOW, SERVICE, DENY, STATUS])
+async def test_a_write_that_the_api_server_wants_put_off_waits_its_time_whatever_happens_meanwhile(what: str) -> None:
+    operator = Operator(*WORLD)
+    operator.fail(BUSY, what)
+    outcome = await operator.once()
+    assert outcome == Wait(str(BUSY), at_least=3.0)
+    for number in range(29):
+        operator.seconds += 0.1
+        operator.edit("EndpointSlice/shop-abc", answering(f"n{number}"))
+        assert isinstance(await operator.once(), Wait)
+    assert operator.writes()[what] == 1
+    operator.seconds += 0.09
+    outcome = await operator.once()
+    assert isinstance(outcome, Wait)
+    assert outcome.delay == pytest.approx(0.01), "it comes back when the time is over"
+    if what != STATUS:
+        assert operator.condition(CONDITIONS[what]) == ("False", "ApplyFailed"), "until then it counts as failed"
+    operator.works_again()
+    await operator.work(1)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_while_one_write_is_put_off_the_others_are_not() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    operator.fail(BUSY, SERVICE)
+    await operator.once()
+    operator.edit(DENY, lambda body: body["spec"].update(ingress=[{}]))
+    await operator.once()
+    assert ingress(operator.body(DENY)) == []
+    operator.works_again()
+    await operator.work(4)
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_nobody_is_granted_more_than_half_a_minute() -> None:
+    operator = Operator(*WORLD)
+    operator.fail(Unreachable(status=429, message="busy", retry_after=86400.0))
+    assert await operator.once() == Wait("429 Unreachable: busy", at_least=30.0)
+    operator.works_again()
+    await operator.work(31)
+    assert operator.condition("Ready") == ("True", "Guarded")
 
 
 async def test_a_permission_that_is_granted_works_within_seconds() -> None:

@@ -499,6 +499,14 @@ def test_the_jitter_is_full_from_zero_to_the_ceiling(share: float) -> None:
     run(scenario)
 
 
+def test_a_retry_that_has_to_wait_for_somebody_is_jittered_after_that() -> None:
+    async def scenario() -> None:
+        work = queue(random=0.5, backoff=Backoff(initial=8, maximum=60))
+        assert work.retry("a", at_least=3) == 7
+
+    run(scenario)
+
+
 def test_a_key_that_fails_for_ever_stays_at_the_maximum() -> None:
     assert Backoff(initial=0.2, maximum=60).ceiling(1_000_000) == 60
 
