@@ -75,7 +75,9 @@ class Reporter:
             answer = await self._api.apply_status(
                 POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(policy, wanted)
             )
-        except NotFound:
+        except NotFound as error:
+            if not error.object_missing:
+                raise
             self._store.policies.forget(policy.key.namespace, policy.key.name, policy.uid)
             return Later(0.0)
         except Conflict:

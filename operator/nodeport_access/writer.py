@@ -81,7 +81,9 @@ class Writer:
         known = policies.get(namespace, name)
         try:
             policies.put(await self._api.get(POLICIES, namespace=namespace, name=name))
-        except NotFound:
+        except NotFound as error:
+            if not error.object_missing:
+                raise
             if known is not None:
                 policies.forget(namespace, name, known.uid)
         if policies.get(namespace, name) != known:

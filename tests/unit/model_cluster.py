@@ -294,7 +294,7 @@ def _name(body: Body) -> Name:
 
 
 def _not_found(resource: Resource, name: str) -> NoReturn:
-    raise NotFound(status=404, reason="NotFound", message=f"{resource} {name!r} not found")
+    raise NotFound(status=404, reason="NotFound", message=f"{resource} {name!r} not found", name=name)
 
 
 def _fields(body: Body) -> Iterator[tuple[Path, Any]]:

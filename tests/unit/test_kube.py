@@ -551,7 +551,8 @@ async def test_a_deletion_is_guarded_by_uid_and_version_and_an_object_already_go
 
     async def handler(request: web.Request) -> web.Response:
         bodies.append(await request.json())
-        return web.json_response(answers.pop(0)) if answers else status(404, reason="NotFound")
+        gone = status(404, reason="NotFound", details={"name": "shop", "kind": "services"})
+        return web.json_response(answers.pop(0)) if answers else gone
 
     async with serving(handler) as url, connected(url) as client:
         left = [
@@ -588,6 +589,16 @@ async def test_metadata_is_replaced_under_our_name_on_exactly_the_object_that_wa
     assert (seen[0].method, seen[0].headers["Content-Type"]) == ("PATCH", "application/merge-patch+json")
     assert seen[0].path == "/apis/networking.k8s.io/v1/namespaces/web/networkpolicies/shop"
     assert dict(seen[0].query) == {"fieldManager": "nodeport-access-operator", "fieldValidation": "Strict"}
+
+
+@pytest.mark.parametrize(
+    "answer", [answering(404, text="404 page not found\n"), refusing(404, reason="NotFound", message="no resource")]
+)
+async def test_a_404_that_speaks_of_no_object_does_not_prove_that_it_is_gone(answer: Handler) -> None:
+    async with serving(answer) as url, connected(url) as client:
+        with pytest.raises(NotFound) as caught:
+            await client.delete(SERVICES, namespace="web", name="shop", uid="u", resource_version="7")
+    assert not caught.value.object_missing
 
 
 async def test_requests_one_after_another_use_one_connection() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.events import Event as Telling
-from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, SchemaOutdated, Unreachable
+from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, NotFound, SchemaOutdated, Unreachable
 from nodeport_access.label_selectors import selects
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
@@ -707,6 +707,25 @@ async def test_a_child_that_vanished_is_made_for_the_policy_as_it_is_now() -> No
     await operator.work(5)
     assert [rule["from"] for rule in ingress(operator.body(ALLOW))] == [[{"ipBlock": {"cidr": "192.0.2.0/24"}}]]
     assert not any("10.2.3.4" in each for each in seen), "not even for a moment"
+
+
+@pytest.mark.parametrize("verb", ["get", "apply_status"])
+async def test_a_policy_is_not_gone_because_something_on_the_way_knows_nothing_of_it(verb: str) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+
+    def page_not_found(asked: str, kind: str, _: str) -> None:
+        if (asked, kind) == (verb, KIND):
+            raise NotFound(status=404, reason="Not Found", message="404 page not found")
+
+    operator.cluster.fault = page_not_found
+    await operator.work(10)
+    assert operator.body(DENY) is not None
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local"
+    operator.works_again()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
 
 
 async def test_a_service_that_is_gone_unheard_is_never_created_by_an_apply() -> None:

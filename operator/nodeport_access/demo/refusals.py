@@ -18,7 +18,7 @@ _HINTS = {
 
 def not_found(resource: Resource, name: str) -> NotFound:
     """There is no such object."""
-    return NotFound(status=404, reason="NotFound", message=f'{resource} "{name}" not found')
+    return NotFound(status=404, reason="NotFound", message=f'{resource} "{name}" not found', name=name)
 
 
 def already_exists(resource: Resource, name: str) -> Conflict:

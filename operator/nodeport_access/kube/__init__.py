@@ -8,7 +8,8 @@ Every failure is one of these, and its type says what it means for the loop::
     |-- Unauthorized        401, with freshly read credentials too: wait until they are mended, and say so
     |-- Forbidden           403: wait for the permission, and say so
     |                       (`namespace_terminating`: the namespace is going, nothing is to be done there)
-    |-- NotFound            404: no such object; for a list or watch: no such resource yet (its CRD is missing)
+    |-- NotFound            404: no such object (`object_missing`); else no such resource yet (its CRD is missing), or
+    |                       nobody who would know: no proof that anything is gone
     |-- Conflict            409: somebody else wrote, or owns what we want: look again before writing
     |                       (`object_missing`: what the apply was guarded for is gone: look again at once)
     |-- Gone                410: the version or the continue token is too old: list again

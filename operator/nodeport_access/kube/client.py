@@ -220,7 +220,9 @@ class Client:
         try:
             call = Call(verb="delete", resource=resource, method="DELETE", path=path, body=body)
             answer = (await self._request(call))[1]
-        except NotFound:
+        except NotFound as error:
+            if not error.object_missing:
+                raise
             return None
         # A Status, or for some kinds the object that is gone.
         return answer if (answer.get("metadata") or {}).get("finalizers") else None

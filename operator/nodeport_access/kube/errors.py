@@ -70,7 +70,19 @@ class Forbidden(ApiError):
 
 
 class NotFound(ApiError):
-    """No such object, or no such resource."""
+    """No such object, or no such resource; ``name`` is that of the object, where the API server speaks of one."""
+
+    def __init__(
+        self, *, status: int, reason: str, message: str, causes: tuple[Cause, ...] = (), name: str = ""
+    ) -> None:
+        super().__init__(status=status, reason=reason, message=message, causes=causes)
+        self.name = name
+
+    @property
+    def object_missing(self) -> bool:
+        """Whether the object is not there. Else nobody has looked for it: its resource is not served (yet), or
+        something on the way has answered."""
+        return bool(self.name)
 
 
 class Conflict(ApiError):
@@ -108,7 +120,6 @@ def status_of(body: bytes) -> Body:
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     401: Unauthorized,
     403: Forbidden,
-    404: NotFound,
     409: Conflict,
     410: Gone,
 }
@@ -134,6 +145,9 @@ def refusal(*, status: int, said: Body, retry_after: str | None) -> ApiError:
             causes=causes,
             retry_after=float(seconds) if seconds else None,
         )
+    if status == HTTPStatus.NOT_FOUND:
+        name = str(details.get("name") or "")
+        return NotFound(status=status, reason=reason, message=message, causes=causes, name=name)
     kind = _BY_STATUS.get(status, Invalid)
     return kind(status=status, reason=reason, message=message, causes=causes)
 
