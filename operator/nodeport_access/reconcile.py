@@ -146,7 +146,7 @@ class Reconciler:
         try:
             await self._writer.carry_out(write)
         except ApiError as error:
-            failure = _failure(write, error)
+            failure = self._failure(write, error)
             self._fail(key, write.object, failure, error, current)
             _stop(write, current)
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
@@ -154,6 +154,13 @@ class Reconciler:
             return
         self._complaints.settle((key, write.object))
         self._note(key, write, current)
+
+    def _failure(self, write: Write, error: ApiError) -> Failure:
+        # A conflict proves no stranger: where nobody has heard of his object yet, its event or the next try tells.
+        seen = self._store.network_policies.get(write.namespace, write.name) is not None
+        if write.verb is Verb.CREATE and isinstance(error, Conflict) and seen:
+            return Failure(reason=Reason.NAME_CONFLICT, message=not_ours(write.name))
+        return _refusal(error)
 
     def _is_put_off(self, key: ServiceKey, what: str, current: _Pass) -> bool:
         """Whether the API server has asked not to be sent this yet; until then it counts as failed."""
@@ -276,12 +283,6 @@ def _pace(write: Write) -> Pace:
         return Pace.PATIENT
     harmless = write.drift is not None and write.drift.effect is Effect.NONE and write.verb is not Verb.CREATE
     return Pace.PATIENT if harmless else Pace.URGENT
-
-
-def _failure(write: Write, error: ApiError) -> Failure:
-    if write.verb is Verb.CREATE and isinstance(error, Conflict):
-        return Failure(reason=Reason.NAME_CONFLICT, message=not_ours(write.name))
-    return _refusal(error)
 
 
 def _stop(write: Write, current: _Pass) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.events import Event as Telling
-from nodeport_access.kube import ApiError, Cause, Forbidden, Invalid, NotFound, SchemaOutdated, Unreachable
+from nodeport_access.kube import ApiError, Cause, Conflict, Forbidden, Invalid, NotFound, SchemaOutdated, Unreachable
 from nodeport_access.label_selectors import selects
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
@@ -635,9 +635,23 @@ async def test_a_strangers_object_that_answers_200_is_given_back_untouched() -> 
 async def test_a_strangers_object_that_conflicts_is_left_alone() -> None:
     operator = Operator(*WORLD, immediate=False)
     before = operator.cluster.create(builders.network_policy(name="shop-allow", pod_selector={}, ingress=[{}]))
-    await operator.once()
+    assert isinstance(await operator.once(), Wait)
+    assert operator.body(ALLOW) == before
+    assert operator.condition("AllowlistApplied") == ("False", "ApplyFailed")
+    operator.cluster.deliver()
+    await operator.work(5)
     assert operator.body(ALLOW) == before
     assert operator.condition("AllowlistApplied") == ("False", "NameConflict")
+    assert operator.writes()[ALLOW] == 1
+
+
+async def test_a_conflict_over_a_name_that_is_free_is_tried_again_soon() -> None:
+    operator = Operator(*WORLD)
+    operator.fail(Conflict(status=409, reason="Conflict", message="the object has been modified"), ALLOW)
+    assert await operator.once() == Wait("409 Conflict: the object has been modified")
+    operator.works_again()
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
 
 
 async def test_a_name_that_becomes_free_is_taken() -> None:
