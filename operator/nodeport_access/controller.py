@@ -38,8 +38,9 @@ from nodeport_access.workqueue import Backoff, ShutDown, WorkQueue
 
 WORKERS = 16
 """Passes at once; with more, a single API server only queues them."""
-STALLED_SECONDS = 300.0
-"""A Stalled Service is looked at again this often; an event brings it back at once."""
+STALLED = Backoff(initial=5.0, maximum=300.0)
+"""When a Stalled Service is looked at again: an event brings it back at once, but a webhook that refused it and has
+been mended sends none."""
 FINISH_SECONDS = 1.5
 """What passes under way get to finish when the process ends."""
 SILENT_SECONDS = 90.0
@@ -214,9 +215,8 @@ class Controller:
                 delay = self._queue.retry(key)
                 self._log.debug("service %s is tried again in %.1f s: %s", key, delay, reason)
             case Stalled(reason):
-                self._queue.forget(key)
-                self._queue.add_after(key, STALLED_SECONDS)
-                self._log.debug("service %s is stalled: %s", key, reason)
+                delay = self._queue.retry(key, backoff=STALLED)
+                self._log.debug("service %s is stalled, and looked at again in %.0f s: %s", key, delay, reason)
 
     def put_policy(self, body: Body) -> None:
         """Takes a policy as it is now, from a live event."""

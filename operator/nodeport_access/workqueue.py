@@ -132,14 +132,15 @@ class WorkQueue(Generic[K]):
             heapq.heapify(self._heap)
         self._set_timer()
 
-    def retry(self, key: K, *, at_least: float = 0.0) -> float:
+    def retry(self, key: K, *, at_least: float = 0.0, backoff: Backoff | None = None) -> float:
         """Count a failure of `key`, have it handed out again after a backoff, and return the delay in seconds.
 
         The delay is drawn evenly between zero and the ceiling ("full jitter"), so that keys that failed together do
-        not come back together; `at_least` seconds are added to it. An earlier deadline of the key stands.
+        not come back together; `at_least` seconds are added to it. An earlier deadline of the key stands. `backoff`
+        is for a failure that needs another one than the queue's.
         """
         self._failures[key] = self.failures(key) + 1
-        delay = at_least + self._random() * self._backoff.ceiling(self._failures[key])
+        delay = at_least + self._random() * (backoff or self._backoff).ceiling(self._failures[key])
         self.add_after(key, delay)
         return delay
 

@@ -507,6 +507,16 @@ def test_a_retry_that_has_to_wait_for_somebody_is_jittered_after_that() -> None:
     run(scenario)
 
 
+def test_a_retry_can_have_a_backoff_of_its_own() -> None:
+    async def scenario() -> None:
+        work = queue(random=1.0, backoff=Backoff(initial=0.2, maximum=60))
+        work.retry("a")
+        slow = Backoff(initial=5, maximum=300)
+        assert [work.retry("a", backoff=slow) for _ in range(7)] == [10, 20, 40, 80, 160, 300, 300]
+
+    run(scenario)
+
+
 def test_a_key_that_fails_for_ever_stays_at_the_maximum() -> None:
     assert Backoff(initial=0.2, maximum=60).ceiling(1_000_000) == 60
 
