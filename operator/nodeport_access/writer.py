@@ -137,7 +137,9 @@ class Writer:
                 resource_version=observed.resource_version,
                 metadata=metadata,
             )
-        except NotFound:
+        except NotFound as error:
+            if not error.object_missing:
+                raise
             shelf.forget(write.namespace, write.name, write.uid)
             raise OutdatedError(corrected=True) from None
         except Conflict:
