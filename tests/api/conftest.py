@@ -161,3 +161,13 @@ def pytest_runtest_makereport(
         logs += sorted(values["tmp_path"].glob("operator-*.log")) if "tmp_path" in values else []
         report.sections += [(f"the end of {log}", tail(log, lines=40)) for log in logs]
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--contention-seconds", type=float, default=13.0, help="how long foreign writers go on")
+
+
+@pytest.fixture
+def contention_seconds(request: pytest.FixtureRequest) -> float:
+    """How long foreign writers go on."""
+    return float(request.config.getoption("--contention-seconds"))
