@@ -156,6 +156,11 @@ ALLOW_SUFFIX = "-allow"
 DENY_SUFFIX = "-deny-all"
 
 
+NAMELESS = "?"
+"""Begins what stands for the Service of a policy that names none: no Service can be called so, and each such policy is
+alone with it."""
+
+
 def parse_policy(body: Mapping[str, Any]) -> Policy:
     """Reads a policy's body. Never raises on a bad spec or status, because a policy that is dropped would release its
     Service: what cannot be read admits nobody and is named in ``problems``."""
@@ -176,7 +181,7 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
         generation=metadata.get("generation", 0),
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
-        service=ServiceKey(metadata["namespace"], service_name or ""),
+        service=ServiceKey(metadata["namespace"], service_name or f"{NAMELESS}{metadata['name']}"),
         allowed=tuple(entry for entry in entries if entry is not None),
         peers=tuple(peer for peer in peers if peer is not None),
         isolation=_choice(Isolation, spec, "isolation", default=Isolation.SERVICE),
@@ -200,13 +205,16 @@ def _choice(kind: type[Choice], spec: Fields, name: str, *, default: Choice) -> 
 
 def _parse_entry(path: str, item: object, problems: list[str]) -> AllowedCIDR | None:
     """None where anything is wrong with it, also a field that is not known: it may ask for less than all the others."""
+    if not isinstance(item, Mapping):
+        problems.append(f"{path}: {shown(item)} is not an object")
+        return None
     found: list[str] = []
     entry = Fields.of(item, path=path, problems=found)
     entry.only("cidr", "description", "except", "ports", "expiresAt")
     cidr = _parse_network(entry, "cidr", entry.text("cidr"))
     excepts = [_parse_except(entry, text, cidr) for _, text in entry.items("except")]
     ports = [port for _, port in entry.items("ports")]
-    if not ports and entry.values.get("ports") is not None:
+    if entry.values.get("ports") == []:
         entry.wrong("ports", "an empty list could be read either way")
     for port in ports:
         if not isinstance(port, str | int) or isinstance(port, bool):
@@ -224,12 +232,14 @@ def _parse_entry(path: str, item: object, problems: list[str]) -> AllowedCIDR | 
 
 
 def _parse_network(entry: Fields, name: str, text: str | None) -> Network | None:
+    if text is None:
+        if entry.values.get(name) is None:
+            entry.wrong(name, "is missing")
+        return None
     try:
-        return parse_network(text or "")
+        return parse_network(text)
     except ValueError as error:
-        entry.wrong(
-            name, "is missing" if not text else str(error) if len(text) <= SHOWN else f"{shown(text)} is no CIDR"
-        )
+        entry.wrong(name, str(error) if len(text) <= SHOWN else f"{shown(text)} is not a CIDR")
         return None
 
 

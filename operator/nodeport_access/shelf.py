@@ -46,10 +46,12 @@ class Shelf(Generic[T]):
         return len(self._objects)
 
     def put(self, body: Body) -> None:
-        """Takes an object from an event or an answer, unless it is older than what is known."""
+        """Takes an object from an event or an answer, unless it is known already, or older than what is."""
         key, version = _key(body), _version(body)
         known = self._versions.get(key)
-        if version < (known if known is not None else max(self._floor(key), self._graves.get(key, 0))):
+        if known is not None and version <= known:
+            return
+        if known is None and version < max(self._floor(key), self._graves.get(key, 0)):
             return
         self._store(key, version, body)
 
