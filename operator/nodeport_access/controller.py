@@ -34,10 +34,9 @@ from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
 from nodeport_access.watches import Feed, PodWatches, Roster, Watch
-from nodeport_access.workqueue import Backoff, ShutDown, WorkQueue
+from nodeport_access.workers import Workers
+from nodeport_access.workqueue import Backoff, WorkQueue
 
-WORKERS = 16
-"""Passes at once; with more, a single API server only queues them."""
 STALLED = Backoff(initial=5.0, maximum=300.0)
 """When a Stalled Service is looked at again: an event brings it back at once, but a webhook that refused it and has
 been mended sends none."""
@@ -48,7 +47,7 @@ SILENT_SECONDS = 90.0
 ROSTER_SILENT_SECONDS = 390.0
 """The roster of policies is taken every 300 s."""
 STUCK_SECONDS = 300.0
-"""A Service that has waited for a pass, or been in one, for longer shows that nothing moves any more."""
+"""Without the end of a pass while one is due: nothing moves any more. A pass that nobody answers takes a minute."""
 PODS_POLL_SECONDS = 0.05
 
 
@@ -120,7 +119,8 @@ class Controller:
         self.feed = Feed(resource=POLICIES, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
         self.store.on_namespaces = self._pods.want
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers = Workers(queue=self._queue, carry_out=self._pass, time=time)
+        self._working: asyncio.Task[None] | None = None
         self._primed = False
 
     async def wait_for_policies(self) -> None:
@@ -142,7 +142,7 @@ class Controller:
                 await listed.wait_synced()
             await self._pods.wait_synced()
             self._prime()
-            self._workers = [group.create_task(self._work()) for _ in range(WORKERS)]
+            self._working = group.create_task(self._workers.run())
 
     def _prime(self) -> None:
         self._primed = True
@@ -165,8 +165,8 @@ class Controller:
     async def finish(self) -> None:
         """Begins nothing new, and lets passes under way end, if they do soon."""
         self.drain()
-        if self._workers:
-            await asyncio.wait(self._workers, timeout=FINISH_SECONDS)
+        if self._working is not None:
+            await asyncio.wait([self._working], timeout=FINISH_SECONDS)
 
     def _call_roll(self) -> None:
         for roster in self._rosters:
@@ -177,17 +177,6 @@ class Controller:
         for key in self.store.service_keys():
             if self._queue.failures(key):
                 self._queue.add(key)
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self._queue.get()
-            except ShutDown:
-                return
-            try:
-                await self._pass(key)
-            finally:
-                self._queue.done(key)
 
     async def _pass(self, key: ServiceKey) -> None:
         if not self._pods.synced_in(key.namespace) and key.namespace in self.store.policy_namespaces():
@@ -244,8 +233,8 @@ class Controller:
 
     def unhealthy(self) -> str:
         """Why only a new start can help; empty where all is well."""
-        age = self._queue.oldest_age()
-        return f"a Service has waited {age:.0f} s for its pass to end" if age > STUCK_SECONDS else ""
+        seconds = self._workers.stuck()
+        return f"no pass has ended for {seconds:.0f} s" if seconds > STUCK_SECONDS else ""
 
     def view(self) -> View:
         """What metrics show, at this instant."""

@@ -27,7 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "judgement": ("checks", "desired", "drift", "exposure", "opening", "verdict"),
     "decision": ("contention", "evaluate", "patience", "plan", "status"),
     "world": ("complaints", "events", "kube", "logs", "metrics", "settings", "shelf", "store", "watches", "workqueue"),
-    "loop": ("controller", "reconcile", "reporter", "writer"),
+    "loop": ("controller", "reconcile", "reporter", "workers", "writer"),
     "shell": ("__main__", "demo", "handlers", "server"),
 }
 

@@ -41,8 +41,8 @@ async def test_each_says_its_own_reason_and_only_while_it_lasts() -> None:
     async with serving(app, LOOPBACK) as port:
         assert (await fetched(port, "/healthz"))[::2] == (200, "ok\n")
         assert (await fetched(port, "/readyz"))[::2] == (503, "services: not listed yet\n")
-        reasons.update(unhealthy="a Service has waited 301 s for its pass to end", unready="")
-        assert (await fetched(port, "/healthz"))[::2] == (503, "a Service has waited 301 s for its pass to end\n")
+        reasons.update(unhealthy="no pass has ended for 301 s", unready="")
+        assert (await fetched(port, "/healthz"))[::2] == (503, "no pass has ended for 301 s\n")
         assert (await fetched(port, "/readyz"))[::2] == (200, "ok\n")
 
 
