@@ -35,13 +35,13 @@ def edit_opened(old: NetworkPolicy, new: NetworkPolicy) -> bool:
 
 
 def deletion_opened(name: str, *, policies: Sequence[Policy], children: Mapping[str, NetworkPolicy]) -> bool:
-    """Whether pods are not isolated any more now that the child of this name is gone. ``policies`` are all that name
-    its Service, ``children`` what is left there."""
+    """Whether pods are not isolated any more now that the child of this name is gone, or going. ``policies`` are all
+    that name its Service, ``children`` what is left there."""
     enforcing = {policy.key.name: policy for policy in policies if policy.enforcing}
     for policy in enforcing.values():
         if name == policy.deny_name and policy.isolation is Isolation.NAMESPACE:
             return True
-    return not any(child.claims & enforcing.keys() for child in children.values())
+    return not any(child.claims & enforcing.keys() and not child.deleting for child in children.values())
 
 
 def may_be_open(service: Service | None, *, policies: Sequence[Policy], children: Mapping[str, NetworkPolicy]) -> bool:
@@ -56,7 +56,7 @@ def may_be_open(service: Service | None, *, policies: Sequence[Policy], children
             policy.deny_name: ConditionType.DEFAULT_DENY_APPLIED,
         }
         for name, kind in applied.items():
-            if (child := children.get(name)) is None:
+            if (child := children.get(name)) is None or child.deleting:
                 if is_true(policy.status, kind) and deletion_opened(name, policies=policies, children=children):
                     return True
             elif child.is_child_of(policy.key.name) and _may_admit_more(child):

@@ -258,7 +258,7 @@ class Store:
         parent = self._parent_of(old)
         if parent is None or not parent.enforcing or not old.is_child_of(parent.key.name):
             return
-        if new is not None:
+        if new is not None and new.deleting == old.deleting:
             opened = opening.edit_opened(old, new)
         else:
             policies = self.policies_of(parent.service)

@@ -267,6 +267,18 @@ def isolated(labels: Mapping[str, str], network_policies: Iterable[Json]) -> boo
     )
 
 
+def await_told(site: Site, name: str, **expected: str) -> None:
+    """Wait until `lastDrift` of a policy says this, and with a time."""
+
+    def told() -> bool:
+        drift = dict(site.status(name).get("lastDrift", {}))
+        assert drift.pop("time", "").endswith("Z"), "nothing is told"
+        assert drift == {"writer": "", **expected}
+        return True
+
+    until(told, f"{expected} in lastDrift of {name}")
+
+
 def drifts(operator: OperatorProcess, kind: str, field: str, effect: str) -> int:
     """How many such drifts /metrics counts."""
     name = f'nodeport_access_drift_total{{effect="{effect}",field="{field}",kind="{kind}"}} '

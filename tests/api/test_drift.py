@@ -1,15 +1,15 @@
 """What somebody else does to the objects that the operator keeps: it is undone, counted in /metrics, and told in
 `status.lastDrift` with its writer and what it did to access.
 
-Not the business of this module: the order of repairs, and objects that were never the operator's
-(`test_name_conflicts`).
+Not the business of this module: the order of repairs, objects that were never the operator's (`test_name_conflicts`),
+and what an apply does not undo (`test_additions`).
 """
 
 from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -17,14 +17,11 @@ from typing import Any
 import pytest
 
 from testbed.cluster import Cluster
-from testbed.operator_process import USER, OperatorProcess
-from tests.api.access import LABEL, LABELS, Json, Site, assert_no_rule_admits_everyone, drifts, isolated, until
+from testbed.operator_process import OperatorProcess
+from tests.api.access import LABEL, Json, Site, assert_no_rule_admits_everyone, await_told, drifts, until
 from tests.api.witness import Witness, assert_never_wider
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
-FIELDS = ("metadata.finalizers", "metadata.ownerReferences")
-EDITOR = "kubectl-edit"
-HOLD = "example.com/hold"
 
 
 @pytest.fixture
@@ -38,18 +35,6 @@ def never_everyone(cluster: Cluster) -> Iterator[None]:
     begin = cluster.control_plane.audit_mark()
     yield
     assert_no_rule_admits_everyone(cluster, since=begin)
-
-
-def await_told(site: Site, name: str, **expected: str) -> None:
-    """Wait until `lastDrift` of a policy says this, and with a time."""
-
-    def told() -> bool:
-        drift = dict(site.status(name).get("lastDrift", {}))
-        assert drift.pop("time", "").endswith("Z"), "nothing is told"
-        assert drift == {"writer": "", **expected}
-        return True
-
-    until(told, f"{expected} in lastDrift of {name}")
 
 
 # --- children --------------------------------------------------------------------------------------------------------
@@ -221,238 +206,6 @@ def test_both_children_deleted_at_once_come_back(site: Site) -> None:
     until(back, "both children")
     until(lambda: site.status().get("lastDrift", {}).get("field") == "deleted", "the deletion in status")
     site.await_ready()
-
-
-def test_a_child_deleted_in_the_foreground_is_back_and_told(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-    uid = site.network_policies()["web-deny-all"]["metadata"]["uid"]
-
-    site.delete("NetworkPolicy", "web-deny-all", propagationPolicy="Foreground")
-
-    await_made_anew(site, "web-deny-all", uid)
-    await_told(site, "web", object="NetworkPolicy/web-deny-all", field="deleted", effect="none")
-
-
-# --- what an apply does not undo -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addition:
-    """Fields of metadata that somebody sets on a deny-all, made of the operator's ownerReference and a stranger's; the
-    one that is told; and how often the operator writes the child."""
-
-    metadata: Callable[[Json, Json], Json]
-    field: str = "metadata.ownerReferences"
-    writes: int = 1
-
-
-ADDITIONS = {
-    "a finalizer": Addition(metadata=lambda *_: {"finalizers": [HOLD]}, field="metadata.finalizers"),
-    "two finalizers and an owner": Addition(
-        metadata=lambda ours, theirs: {"finalizers": [HOLD, "foregroundDeletion"], "ownerReferences": [theirs, ours]},
-        field="metadata.finalizers",
-    ),
-    "an owner": Addition(metadata=lambda ours, theirs: {"ownerReferences": [ours, theirs]}),
-    "ours doubled": Addition(metadata=lambda ours, _: {"ownerReferences": [ours, ours | {"controller": False}]}),
-    "ours that blocks": Addition(metadata=lambda ours, _: {"ownerReferences": [ours | {"blockOwnerDeletion": True}]}),
-    "an owner in place of ours": Addition(metadata=lambda _, theirs: {"ownerReferences": [theirs]}, writes=2),
-    # The API server takes no second controller: one has to go before the other comes.
-    "a controller in place of ours": Addition(
-        metadata=lambda _, theirs: {"ownerReferences": [theirs | {"controller": True}]}, writes=2
-    ),
-    "a controller beside ours": Addition(
-        metadata=lambda ours, theirs: {
-            "ownerReferences": [ours | {"controller": False}, theirs | {"controller": True}]
-        },
-        writes=2,
-    ),
-}
-
-
-def stranger(site: Site) -> Json:
-    """An ownerReference to an object that is there, so that the garbage collector has no part in what follows."""
-    metadata = {"namespace": site.namespace, "name": "settings"}
-    made = site.cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
-    return {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "uid": made["metadata"]["uid"]}
-
-
-def whole(child: Json) -> Json:
-    """A child but for its versions, with who manages it."""
-    metadata = {key: value for key, value in child["metadata"].items() if key in ("labels", "ownerReferences", "uid")}
-    managers = [(entry["manager"], entry["operation"]) for entry in child["metadata"]["managedFields"]]
-    return metadata | {"finalizers": child["metadata"].get("finalizers"), "spec": child["spec"], "managers": managers}
-
-
-def written(site: Site, *, since: int) -> collections.Counter[str]:
-    """How often the operator wrote each object of the namespace since a mark in the audit log."""
-    events = site.cluster.control_plane.audit_events(since=since, user=USER)
-    return collections.Counter(
-        "/".join(filter(None, (event["objectRef"].get("subresource"), event["objectRef"]["name"])))
-        for event in events
-        if event["verb"] in ("create", "patch", "delete") and event["objectRef"].get("namespace") == site.namespace
-    )
-
-
-def test_whatever_is_added_to_a_child_is_taken_off_counted_and_told(
-    site: Site, shared_operator: OperatorProcess
-) -> None:
-    rows = {f"p{number}": row for number, row in enumerate(ADDITIONS.values())}
-    theirs = stranger(site)
-    for name in rows:
-        site.create_service(name, selector={"app": name})
-        site.create_policy(name, service=name)
-    for name in rows:
-        site.await_ready(name)
-    before = {name: whole(child) for name, child in site.network_policies().items()}
-    counted = {field: drifts(shared_operator, "NetworkPolicy", field, "none") for field in FIELDS}
-    begin = site.cluster.control_plane.audit_mark()
-
-    for name, row in rows.items():
-        (ours,) = before[f"{name}-deny-all"]["ownerReferences"]
-        site.edit("NetworkPolicy", f"{name}-deny-all", metadata=row.metadata(ours, theirs))
-
-    def undone() -> bool:
-        found = {name: whole(child) for name, child in site.network_policies().items()}
-        differing = [name for name in before if found.get(name) != before[name]]
-        assert not differing, {name: found.get(name) for name in differing}
-        return True
-
-    until(undone, "every child as it was")
-    for name, row in rows.items():
-        child = f"NetworkPolicy/{name}-deny-all"
-        await_told(site, name, object=child, field=row.field, effect="none", writer="kubectl-edit")
-        site.await_ready(name)
-    assert written(site, since=begin) == {
-        **{f"{name}-deny-all": row.writes for name, row in rows.items()},
-        **{f"status/{name}": 1 for name in rows},
-    }
-    told = collections.Counter(row.field for row in rows.values())
-    assert {field: drifts(shared_operator, "NetworkPolicy", field, "none") - counted[field] for field in FIELDS} == told
-
-
-def test_what_opened_access_is_repaired_before_a_finalizer_is_taken_off(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-    begin = site.cluster.control_plane.audit_mark()
-
-    site.edit("NetworkPolicy", "web-deny-all", metadata={"finalizers": [HOLD]}, spec={"ingress": [{}]})
-
-    await_told(site, "web", object="NetworkPolicy/web-deny-all", field="spec.ingress", effect="opened", writer=EDITOR)
-    until(lambda: "finalizers" not in site.network_policies()["web-deny-all"]["metadata"], "no finalizer")
-    sent = [
-        event["requestObject"]
-        for event in site.cluster.control_plane.audit_events(since=begin, user=USER)
-        if event["objectRef"].get("namespace") == site.namespace and event["objectRef"]["resource"] == "networkpolicies"
-    ]
-    assert ["spec" in body for body in sent] == [True, False]
-
-
-def await_made_anew(site: Site, name: str, uid: str) -> None:
-    def made_anew() -> bool:
-        metadata = site.network_policies().get(name, {}).get("metadata", {"uid": uid})
-        assert metadata["uid"] != uid
-        assert metadata.keys().isdisjoint({"finalizers", "deletionTimestamp"})
-        return True
-
-    until(made_anew, f"another {name}")
-
-
-def hold_for_a_while(site: Site, name: str) -> None:
-    """Put a finalizer on a child that stays for about a second: the operator out-waits who puts it there again."""
-    site.edit("NetworkPolicy", name, metadata={"finalizers": [HOLD]})
-    until(lambda: "finalizers" not in site.network_policies()[name]["metadata"], f"no finalizer on {name}")
-    site.edit("NetworkPolicy", name, metadata={"finalizers": [HOLD]})
-
-
-@pytest.mark.parametrize(("child", "effect"), [("web-allow", "closed"), ("web-deny-all", "none")])
-def test_a_child_that_is_deleted_and_held_by_a_finalizer_is_made_anew(
-    child: str, effect: str, site: Site, shared_operator: OperatorProcess
-) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-    before, moment = site.network_policies()[child], site.moment("NetworkPolicy")
-    counted = drifts(shared_operator, "NetworkPolicy", "deleted", effect)
-
-    hold_for_a_while(site, child)
-    site.delete("NetworkPolicy", child)
-
-    await_made_anew(site, child, before["metadata"]["uid"])
-    assert essence(site.network_policies()[child]) == essence(before)
-    await_told(site, "web", object=f"NetworkPolicy/{child}", field="deleted", effect=effect)
-    site.await_ready()
-    assert drifts(shared_operator, "NetworkPolicy", "deleted", effect) == counted + 1
-    (states,) = site.history(moment)
-    assert any("deletionTimestamp" in one["metadata"] for state in states for one in state.values()), "it was held"
-    assert all(isolated(LABELS, state.values()) for state in states)
-
-
-def test_both_children_deleted_and_held_never_leave_the_pods_open(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-    before, moment = site.network_policies(), site.moment("NetworkPolicy")
-
-    for name in before:
-        hold_for_a_while(site, name)
-    site.kubectl("delete", "networkpolicy", "--all", "--wait=false")
-
-    for name, child in before.items():
-        await_made_anew(site, name, child["metadata"]["uid"])
-    site.await_ready()
-    (states,) = site.history(moment)
-    assert all(isolated(LABELS, state.values()) for state in states)
-
-
-def test_a_finalizer_on_a_child_holds_up_no_deletion_of_the_policy(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-
-    hold_for_a_while(site, "web-allow")
-    site.delete("NodePortAccessPolicy")
-
-    site.await_guard("Cluster", None)
-    until(lambda: site.network_policies().keys() == {"web-allow"}, "the allowlist, held by its finalizer")
-    site.await_network_policies()
-
-
-def test_a_finalizer_that_keeps_coming_back_is_out_waited_and_denies_nothing(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-
-    hold_for_a_while(site, "web-deny-all")
-    until(lambda: "finalizers" not in site.network_policies()["web-deny-all"]["metadata"], "no finalizer")
-    begin = time.monotonic()
-    site.edit("NetworkPolicy", "web-deny-all", metadata={"finalizers": [HOLD]}, manager="cni")
-    until(lambda: "cni" in site.await_condition("DefaultDenyApplied", "True Applied"), "the writer in status")
-    assert site.conditions()["Ready"] == "True Guarded"
-
-    # What opens access meanwhile is not out-waited with it.
-    site.edit("NetworkPolicy", "web-deny-all", spec={"ingress": [{}]})
-    until(lambda: "ingress" not in site.network_policies()["web-deny-all"]["spec"], "nobody admitted")
-    assert time.monotonic() - begin < 1.5
-
-    until(lambda: "finalizers" not in site.network_policies()["web-deny-all"]["metadata"], "no finalizer")
-    assert time.monotonic() - begin > 1.5, "the third repair waits two seconds"
-
-
-def test_who_opens_a_child_again_and_again_is_answered_each_time_and_not_out_waited(site: Site) -> None:
-    site.create_service()
-    site.create_policy()
-    site.await_ready()
-    mark, begin = site.cluster.control_plane.audit_mark(), time.monotonic()
-
-    for _ in range(6):
-        site.edit("NetworkPolicy", "web-deny-all", spec={"ingress": [{}]})
-        until(lambda: "ingress" not in site.network_policies()["web-deny-all"]["spec"], "nobody admitted")
-
-    assert 1.5 < time.monotonic() - begin < 5, "0, 0.05, 0.1, 0.2, 0.4 and 0.8 seconds, which would be 31 in patience"
-    assert written(site, since=mark)["web-deny-all"] == 6
 
 
 def test_what_others_add_to_a_child_is_theirs(site: Site) -> None:

@@ -15,12 +15,8 @@ from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
 from tests.api.access import Site, until
 
-HELD = (
-    ("Service", "web"),
-    ("NodePortAccessPolicy", "web"),
-    ("NetworkPolicy", "web-allow"),
-    ("NetworkPolicy", "web-deny-all"),
-)
+CHILDREN = (("NetworkPolicy", "web-allow"), ("NetworkPolicy", "web-deny-all"))
+HELD = (("Service", "web"), ("NodePortAccessPolicy", "web"))
 OTHER = ("ConfigMap", "kube-root-ca.crt")
 """What every namespace has."""
 HOLDING_SECONDS = 2.0
@@ -61,10 +57,15 @@ def test_a_namespace_ends_with_few_writes_and_no_complaints_whatever_holds_on_to
     plain.delete("NetworkPolicy", "web-deny-all")
 
     until(lambda: beside.network_policies() == {} == plain.network_policies(), "the end of the children", seconds=30)
+    # While its policy lives on, its children are tried for with growing intervals.
+    until(
+        lambda: beside.cluster.find(*HELD[1], namespace=beside.namespace) is None, "the end of the policy", seconds=30
+    )
     within.await_guard("Cluster", None)
     held_since = cluster.control_plane.audit_mark()
     time.sleep(HOLDING_SECONDS)
-    assert beside.writes(since=held_since) == within.writes(since=held_since) == []
+    for site in (beside, within):
+        assert site.writes(since=held_since) == [], site.namespace
 
     let_go(beside, *OTHER)
     for kind, name in HELD:
@@ -75,6 +76,27 @@ def test_a_namespace_ends_with_few_writes_and_no_complaints_whatever_holds_on_to
         assert len(written) <= MOST_WRITES, written
         complaints = [line for line in shared_operator.log_lines()[lines:] if site.namespace in line and is_loud(line)]
         assert complaints == []
+
+
+def test_children_that_a_stranger_holds_hold_up_no_namespace(
+    cluster: Cluster, shared_operator: OperatorProcess
+) -> None:
+    site = create_site(cluster, "terminating-children")
+    begin = cluster.control_plane.audit_mark()
+    with shared_operator.paused():
+        for kind, name in CHILDREN:
+            hold(site, kind, name)
+        cluster.delete_namespace(site.namespace)
+        until(lambda: is_all_marked(site), "the deletion of the children", seconds=30)
+
+    until(partial(is_gone, site), f"the end of {site.namespace}", seconds=60)
+
+    written = site.writes(since=begin)
+    assert len(written) <= MOST_WRITES, written
+
+
+def is_all_marked(site: Site) -> bool:
+    return all("deletionTimestamp" in one["metadata"] for one in site.network_policies().values())
 
 
 def is_gone(site: Site) -> bool:

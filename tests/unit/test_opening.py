@@ -46,6 +46,15 @@ def seen_anew(cluster: ModelCluster) -> Store:
 @example([], story("shop-allow is closed", "shop-allow is opened to one more"))
 @example([], story("shop-allow is removed", "shop-deny-all is removed"))
 @example(story("shop is made for a namespace"), story("shop-deny-all is removed"))
+@example(
+    [],
+    story(
+        "shop-allow is given a finalizer",
+        "shop-allow is removed",
+        "shop-deny-all is given a finalizer",
+        "shop-deny-all is removed",
+    ),
+)
 @example([], story("the service is made ClusterIP", "the service is made NodePort"))
 @example([], story("the service is set to Cluster", "the service is stripped of our label"))
 @example(
