@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodeport_access import rules
-from nodeport_access.api import Body, Effect
+from nodeport_access.api import FIELD_MANAGER, Body, Effect
 from nodeport_access.observed import NetworkPolicy, Service, owner_path
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
@@ -43,7 +43,7 @@ def network_policy_drift(desired: Body, observed: NetworkPolicy) -> tuple[Differ
         "metadata.labels": _subset(desired["metadata"]["labels"], observed.labels),
         "metadata.ownerReferences": (desired["metadata"]["ownerReferences"], _kept_owners(desired, observed)),
     }
-    return tuple(
+    differing = tuple(
         Difference(
             path=path,
             want=wanted,
@@ -55,6 +55,12 @@ def network_policy_drift(desired: Body, observed: NetworkPolicy) -> tuple[Differ
         for path, (wanted, have) in fields.items()
         if wanted != have
     )
+    return differing if observed.applied_by_us else (*differing, _disowned())
+
+
+def _disowned() -> Difference:
+    """A child of which somebody wiped our entry; without it, our next start would take it for a stranger's."""
+    return Difference(path="metadata.managedFields", want=FIELD_MANAGER, have="", foreign=True)
 
 
 def _subset(want: Mapping[str, str], have: Mapping[str, str]) -> tuple[Body, Body]:

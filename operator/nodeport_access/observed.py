@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -180,6 +180,10 @@ NETWORK_POLICY_PATHS: dict[str, tuple[str, ...]] = {
 }
 
 
+ESSENCE = frozenset({"spec.podSelector", "spec.policyTypes"})
+"""What every NetworkPolicy has, so that whoever made one holds it."""
+
+
 def owner_path(uid: str) -> str:
     """Our name for one item of ownerReferences: the API owns each whole, by its uid."""
     return f"metadata.ownerReferences[{uid}]"
@@ -193,7 +197,9 @@ def _owner_steps(uid: str) -> tuple[str, ...]:
 class NetworkPolicy:
     """A NetworkPolicy; ``spec`` is whole, ``labels`` and ``owners`` hold what a claim to it rests on.
 
-    One that is ``deleting`` is gone as soon as its last finalizer is.
+    One that is ``deleting`` is gone as soon as its last finalizer is. ``applied_by_us``: our Apply entry is on it.
+    ``made_by_us``: it is, and nobody else holds what makes up a NetworkPolicy; or so it was when this object, by its
+    uid, was seen before.
     """
 
     namespace: str
@@ -207,16 +213,27 @@ class NetworkPolicy:
     deleting: bool
     ownership: Ownership
     applied_by_us: bool
+    made_by_us: bool
+
+    def succeeding(self, old: NetworkPolicy) -> NetworkPolicy:
+        """This state of an object that was seen before. Who replaces it whole leaves no trace of us on it, and still it
+        is the object that we made."""
+        lost = old.made_by_us and not self.made_by_us and old.uid == self.uid
+        return replace(self, made_by_us=True) if lost else self
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we applied it, or it is what became of an object that we made."""
+        return self.applied_by_us or self.made_by_us
 
     @property
     def claims(self) -> frozenset[str]:
         """The names of the policies that an object of ours belongs to, by label or by ownerReference; empty where it
         is not ours.
 
-        Ours takes our Apply entry in managedFields and one of the two: a stranger may strip the other without making
-        it his.
+        A stranger may strip one of the two without making it his.
         """
-        if not self.applied_by_us:
+        if not self.is_ours:
             return frozenset()
         owners = {
             owner["name"] for owner in self.owners if owner.get("kind") == KIND and self._is_named_for(owner["name"])
@@ -230,10 +247,10 @@ class NetworkPolicy:
     def is_child_of(self, policy: str) -> bool:
         """Whether an object that stands under the name of this policy's child is that child.
 
-        Our Apply entry is enough unless the object is claimed for another policy: nobody else applies as we do, and
-        who strips label and ownerReference in one edit must not make it a stranger's, which is left as it is.
+        That it is ours is enough unless the object is claimed for another policy: who strips label and ownerReference
+        in one edit must not make it a stranger's, which is left as it is.
         """
-        return self.applied_by_us and (not self.claims or policy in self.claims)
+        return self.is_ours and (not self.claims or policy in self.claims)
 
     @property
     def owned_by_policy(self) -> bool:
@@ -246,6 +263,11 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
     metadata = body["metadata"]
     owners = tuple(metadata.get("ownerReferences") or ())
     uids = [owner["uid"] for owner in owners]
+    held = ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): _owner_steps(uid) for uid in uids})
+    applied = any(
+        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        for entry in metadata.get("managedFields") or ()
+    )
     return NetworkPolicy(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -256,11 +278,9 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
         owners=owners,
         finalizers=tuple(metadata.get("finalizers") or ()),
         deleting="deletionTimestamp" in metadata,
-        ownership=ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): _owner_steps(uid) for uid in uids}),
-        applied_by_us=any(
-            entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
-            for entry in metadata.get("managedFields") or ()
-        ),
+        ownership=held,
+        applied_by_us=applied,
+        made_by_us=applied and held.others.keys().isdisjoint(ESSENCE),
     )
 
 

@@ -25,11 +25,18 @@ Key = tuple[str, str]
 
 class Shelf(Generic[T]):
     """Holds parsed objects of one kind; ``changed(old, new)`` is told of every change of content, and of nothing
-    else."""
+    else. ``succeeding(new, old)`` may add to a new state what only an earlier one of the same name tells."""
 
-    def __init__(self, *, parse: Callable[[Body], T], changed: Callable[[T | None, T | None], None]) -> None:
+    def __init__(
+        self,
+        *,
+        parse: Callable[[Body], T],
+        changed: Callable[[T | None, T | None], None],
+        succeeding: Callable[[T, T], T] = lambda new, _: new,
+    ) -> None:
         self._parse = parse
         self._changed = changed
+        self._succeeding = succeeding
         self._objects: dict[Key, T] = {}
         self._versions: dict[Key, int] = {}
         self._graves: OrderedDict[Key, int] = OrderedDict()
@@ -101,6 +108,8 @@ class Shelf(Generic[T]):
 
     def _store(self, key: Key, version: int, body: Body) -> None:
         old, new = self._objects.get(key), self._parse(body)
+        if old is not None:
+            new = self._succeeding(new, old)
         self._objects[key] = new
         self._versions[key] = version
         self._graves.pop(key, None)

@@ -70,7 +70,9 @@ class Store:
         self.policies: Shelf[Policy] = Shelf(parse=parse_policy, changed=self._policy_changed)
         self.services: Shelf[Service] = Shelf(parse=parse_service, changed=self._service_changed)
         self.network_policies: Shelf[NetworkPolicy] = Shelf(
-            parse=parse_network_policy, changed=self._network_policy_changed
+            parse=parse_network_policy,
+            changed=self._network_policy_changed,
+            succeeding=NetworkPolicy.succeeding,
         )
         self.slices: Shelf[EndpointSlice] = Shelf(parse=parse_endpoint_slice, changed=self._slice_changed)
         self.nodes: Shelf[Node] = Shelf(parse=parse_node, changed=self._node_changed)

@@ -94,7 +94,7 @@ class Writer:
         observed = self._store.network_policies.get(write.namespace, write.name)
         if applied.created or observed is None:
             return
-        if observed.ownership.others.keys() & {"spec.podSelector", "spec.policyTypes"}:
+        if not observed.made_by_us:
             # It was there, and somebody else's: 201 alone proves a creation. Only ours: an answer of ours was lost.
             await self._withdraw(write, applied.object)
 

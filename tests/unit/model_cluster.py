@@ -36,6 +36,7 @@ class ModelCluster:
         """`immediate` tells the store of each change as it happens, else when `deliver` is called."""
         self.store = store if store is not None else Store()
         self.requests: list[tuple[str, str]] = []
+        self.made: set[str] = set()  # uids of what the operator created
         self.fault: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None
         self.lost: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None
         self.immediate = immediate
@@ -170,6 +171,7 @@ class ModelCluster:
                 raise Conflict(status=409, reason="Conflict", message=message)
             self._uids += 1
             metadata = {"namespace": name[1], "name": name[2], "uid": f"uid-{self._uids}", "creationTimestamp": CREATED}
+            self.made.add(metadata["uid"])
             made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
             stored = self._keep(made, wanted, {path: {OURS} for path in wanted})
             return Applied(object=stored, created=True)

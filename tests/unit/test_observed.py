@@ -139,6 +139,32 @@ UNRELATED = {**OWNER, "name": "unrelated"}
 STRANGE_OWNER = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "stranger", "uid": "y"}
 
 
+MADE = [ours("spec.podSelector", "spec.policyTypes")]
+SHARED = [*MADE, theirs("spec.podSelector", "spec.policyTypes")]
+TAKEN = [theirs("spec.podSelector", "spec.policyTypes")]
+
+
+@pytest.mark.parametrize(
+    ("before", "uid", "after", "is_ours"),
+    [
+        (MADE, "same", TAKEN, True),
+        (MADE, "other", TAKEN, False),
+        # who had it before us, and shared it for a moment, has not lost it to us
+        (SHARED, "same", TAKEN, False),
+        (TAKEN, "same", TAKEN, False),
+        (TAKEN, "same", MADE, True),
+    ],
+)
+def test_an_object_that_we_made_stays_ours_whatever_becomes_of_it(
+    before: list[Body], uid: str, after: list[Body], is_ours: bool
+) -> None:
+    old = parse_network_policy(builders.network_policy(uid="same", managed=before))
+    new = parse_network_policy(builders.network_policy(uid=uid, managed=after)).succeeding(old)
+    assert new.is_ours is is_ours
+    later = parse_network_policy(builders.network_policy(uid=uid, managed=TAKEN)).succeeding(new)
+    assert later.is_ours is is_ours, "it is not forgotten with the next change"
+
+
 @pytest.mark.parametrize(
     ("tweaks", "claims", "owned"),
     [

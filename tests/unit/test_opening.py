@@ -8,16 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nodeport_access.api import Body, ServiceKey
-from nodeport_access.plan import OPENING
+from nodeport_access.plan import OPENING, plan
 from nodeport_access.store import Store
-from tests.unit.builders import KEY, NAMESPACE, held_service, policy, service, shelf_for, store_of
+from tests.unit.builders import KEY, NAMESPACE, NOW, held_service, policy, service, shelf_for, store_of
 from tests.unit.model_cluster import ModelCluster
 from tests.unit.strategies import properties
-from tests.unit.worlds import EVENTS, HISTORIES, SETTLE, Event, planned, played, settle, story
+from tests.unit.worlds import EVENTS, HISTORIES, SETTLE, Event, played, pods_of, settle, story
 
 BY_POLICY = [event for event in EVENTS if event.name.split()[0] in ("elder", "shop", "twin")]
-BY_STRANGERS = [event for event in EVENTS if event not in BY_POLICY and "loses our entry" not in event.name]
-"""Who wipes our entry lets nobody in by that, and makes the object a stranger's, which is left alone."""
+BY_STRANGERS = [event for event in EVENTS if event not in BY_POLICY]
 
 
 def opened_by(cluster: ModelCluster, events: list[Event]) -> set[ServiceKey]:
@@ -29,8 +28,9 @@ def opened_by(cluster: ModelCluster, events: list[Event]) -> set[ServiceKey]:
     return opened
 
 
-def is_open_by_drift(cluster: ModelCluster) -> bool:
-    return any(write.drift is not None and write.drift.effect in OPENING for write in planned(cluster))
+def is_open_by_drift(store: Store) -> bool:
+    writes = plan(store.snapshot(KEY, NOW))
+    return any(write.drift is not None and write.drift.effect in OPENING for write in writes)
 
 
 def seen_anew(cluster: ModelCluster) -> Store:
@@ -65,10 +65,12 @@ def test_what_strangers_open_is_told_and_is_found_by_a_process_that_starts_then(
 ) -> None:
     cluster = played([*before, SETTLE])
     settle(cluster)
+    if not pods_of(cluster):
+        return  # what was drifted before could not be repaired, and is no news of theirs
     opened = opened_by(cluster, strangers)
-    if is_open_by_drift(cluster):
-        assert KEY in opened
-        assert seen_anew(cluster).may_be_open(KEY)
+    assert KEY in opened or not is_open_by_drift(cluster.store)
+    anew = seen_anew(cluster)
+    assert anew.may_be_open(KEY) or not is_open_by_drift(anew)
 
 
 @properties(80)

@@ -32,11 +32,36 @@ from nodeport_access.reconcile import (
 )
 from nodeport_access.rules import EVERYONE
 from nodeport_access.snapshot import Snapshot
+from nodeport_access.store import Store
 from tests.unit import builders
-from tests.unit.builders import KEY, LATER, NAMESPACE, NOW, endpoint, endpoint_slice, entry, node, pod, policy, service
-from tests.unit.model_cluster import ModelCluster
+from tests.unit.builders import (
+    KEY,
+    LATER,
+    NAMESPACE,
+    NOW,
+    endpoint,
+    endpoint_slice,
+    entry,
+    node,
+    pod,
+    policy,
+    service,
+    shelf_for,
+)
+from tests.unit.model_cluster import OURS, ModelCluster
 from tests.unit.strategies import LABELS, properties
-from tests.unit.worlds import EVENTS, SETTLE, Event, access, opened_beyond, planned, played, promised, story
+from tests.unit.worlds import (
+    EVENTS,
+    SETTLE,
+    Event,
+    access,
+    opened_beyond,
+    planned,
+    played,
+    promised,
+    replace_whole,
+    story,
+)
 
 ALLOW, DENY, SERVICE, STATUS = (
     "NetworkPolicy/shop-allow",
@@ -652,6 +677,48 @@ async def test_a_conflict_over_a_name_that_is_free_is_tried_again_soon() -> None
     operator.works_again()
     await operator.work(5)
     assert operator.condition("Ready") == ("True", "Guarded")
+
+
+@pytest.mark.parametrize("what", [ALLOW, DENY])
+async def test_a_child_that_somebody_replaced_whole_is_repaired_by_one_write(what: str) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before, sent = essence(operator.body(what)), len(operator.cluster.writes())
+    operator.edit(what, replace_whole, manager="kubectl-replace")
+    await operator.work(5)
+    assert essence(operator.body(what)) == before
+    assert Counter(each for _, each in operator.cluster.writes()[sent:]) == {what: 1, STATUS: 1}
+    drift = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert (drift["object"], drift["writer"], drift["effect"]) == (what, "kubectl-replace", "opened")
+
+
+@pytest.mark.parametrize("what", [ALLOW, DENY])
+async def test_what_somebody_made_of_a_child_while_no_process_ran_is_his_once_no_trace_of_ours_is_left(
+    what: str,
+) -> None:
+    first = Operator(*WORLD)
+    await first.work(5)
+    first.cluster.store = Store()
+    first.edit(what, replace_whole, manager="kubectl-replace")
+    before = first.body(what)
+    for body in first.cluster.bodies():
+        shelf_for(first.cluster.store, body).put(body)
+    operator = Operator(cluster=first.cluster)
+    await operator.work(5)
+    assert operator.body(what) == before
+    assert operator.condition("Ready") == ("False", "NameConflict")
+
+
+@pytest.mark.parametrize("what", [ALLOW, DENY])
+async def test_a_child_on_which_somebody_wiped_our_entry_gets_it_back(what: str) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    before = essence(operator.body(what))
+    operator.cluster.forget_owner("NetworkPolicy", NAMESPACE, what.partition("/")[2], OURS)
+    await operator.work(5)
+    assert essence(operator.body(what)) == before
+    drift = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert (drift["object"], drift["field"], drift["effect"]) == (what, "metadata.managedFields", "none")
 
 
 async def test_a_name_that_becomes_free_is_taken() -> None:

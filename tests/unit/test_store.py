@@ -60,6 +60,7 @@ def child(name: str, *, claims: str, made_for: str, ingress: list[Body], owned: 
     return network_policy(
         name=name,
         ingress=ingress,
+        uid=builders.uid_of("ours", name),  # a stranger's of this name is another object
         labels={POLICY_LABEL: claims, SERVICE_LABEL: made_for},
         owners=[owner] if owned else [],
         managed=[ours(*CHILD_FIELDS)],

@@ -189,6 +189,15 @@ SPECS: dict[str, dict[str, Any]] = {
     "enforcing": {"mode": "Enforce"},
 }
 OWNER: Body = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "uid": "a-stranger"}
+
+
+def replace_whole(body: Body) -> None:
+    """As by `kubectl replace`, with an object of which every field is another: nothing of ours is left on it."""
+    for field in ("labels", "ownerReferences"):
+        body["metadata"].pop(field, None)
+    body["spec"] = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}
+
+
 EDITS: dict[str, Callable[[Body], None]] = {
     "opened": _set(ingress=[{}]),
     "opened to one more": _set(ingress=[{"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}]),
@@ -197,6 +206,7 @@ EDITS: dict[str, Callable[[Body], None]] = {
     "pointed at others": _set(podSelector={"matchLabels": {"app": "other"}}),
     "made void": _set(policyTypes=["Egress"]),
     "given egress": _set(egress=[{}]),
+    "replaced whole and pointed at all": replace_whole,
     "stripped of labels": lambda body: body["metadata"].pop("labels", None),
     "stripped of owners": lambda body: body["metadata"].pop("ownerReferences", None),
     "given a finalizer": lambda body: body["metadata"].update(finalizers=["example.com/hold"]),
