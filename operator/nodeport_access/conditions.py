@@ -69,13 +69,21 @@ def listed(names: Iterable[str], *, separator: str = ", ") -> str:
     return separator.join(names[:NAMED]) + rest
 
 
+ABNORMAL_TRUE = frozenset({ConditionType.RECONCILING, ConditionType.STALLED})
+"""Those that are absent when all is normal."""
+
+
 def upsert(
     existing: Iterable[Mapping[str, Any]], found: Iterable[Condition], *, generation: int, now: datetime
 ) -> list[Body]:
     """The conditions to write: what is found, in the order of ConditionType, each keeping its transition time where
-    its status did not change. Types that are not found are left out, and with that removed."""
+    its status did not change. Types that are not found are left out, and with that removed; an abnormal-true one that
+    says False already is left as it is (``denied``)."""
     before = {condition.get("type"): condition for condition in existing}
+    found = list(found)
     order = {kind: index for index, kind in enumerate(ConditionType)}
+    left = ABNORMAL_TRUE - {condition.type for condition in found}
+    kept = [dict(one) for kind, one in before.items() if kind in left and one.get("status") == Status.FALSE]
     return [
         {
             "type": str(condition.type),
@@ -86,6 +94,18 @@ def upsert(
             "lastTransitionTime": _transition(before.get(condition.type), condition, now),
         }
         for condition in sorted(found, key=lambda condition: order[condition.type])
+    ] + kept
+
+
+def denied(written: Mapping[str, Any], wanted: Iterable[Mapping[str, Any]]) -> list[Body]:
+    """What to write in place of the abnormal-true conditions that an apply has left standing in a status: someone else
+    owns them too, and no apply of ours takes away what another owns. Here they say that all is normal."""
+    asked_for = {condition["type"]: condition for condition in wanted}
+    ready = asked_for[ConditionType.READY]
+    return [
+        {**ready, "type": condition["type"], "status": str(Status.FALSE)}
+        for condition in written.get("conditions") or ()
+        if condition.get("type") in ABNORMAL_TRUE - asked_for.keys()
     ]
 
 

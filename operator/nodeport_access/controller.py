@@ -17,7 +17,7 @@ from typing import Any
 
 from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
 from nodeport_access.complaints import Complaints
-from nodeport_access.conditions import Status, is_true
+from nodeport_access.conditions import ABNORMAL_TRUE, Status, is_true
 from nodeport_access.events import Recorder
 from nodeport_access.kube import (
     ENDPOINT_SLICES,
@@ -253,9 +253,6 @@ class Controller:
                 for source in (*self._watches, *self._rosters, *self._pods.watches)
             ),
         )
-
-
-ABNORMAL_TRUE = frozenset({ConditionType.RECONCILING, ConditionType.STALLED})
 
 
 def _policy_view(policy: Policy, now: datetime) -> PolicyView:

@@ -7,13 +7,13 @@ Not the business of this module: what a status says (``status``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from logging import Logger
 
 from nodeport_access.api import Body, ConditionType, Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case
-from nodeport_access.conditions import Status, is_true
+from nodeport_access.conditions import Status, denied, is_true
 from nodeport_access.events import Tell, ready_changed
 from nodeport_access.kube import POLICIES, Conflict, NotFound
 from nodeport_access.snapshot import Snapshot
@@ -72,9 +72,10 @@ class Reporter:
         if policy.key in self._written:
             return Later(self._written[policy.key] + INTERVAL_SECONDS - self._time())
         try:
-            answer = await self._api.apply_status(
-                POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(policy, wanted)
-            )
+            answer = await self._apply(policy, wanted)
+            if strays := denied(answer.get("status") or {}, wanted["conditions"]):
+                moved = replace(policy, resource_version=answer["metadata"]["resourceVersion"])
+                answer = await self._apply(moved, {**wanted, "conditions": [*wanted["conditions"], *strays]})
         except NotFound as error:
             if not error.object_missing:
                 raise
@@ -101,6 +102,11 @@ class Reporter:
         )
         self._note_ready(policy, ready)
         return Reported()
+
+    async def _apply(self, policy: Policy, status: Body) -> Body:
+        return await self._api.apply_status(
+            POLICIES, namespace=policy.key.namespace, name=policy.key.name, body=status_body(policy, status)
+        )
 
     def forget_gone(self, after: Snapshot) -> None:
         """Forgets who lost Ready, of the policies of this Service that are gone."""

@@ -53,12 +53,11 @@ class Shelf(Generic[T]):
         return len(self._objects)
 
     def put(self, body: Body) -> None:
-        """Takes an object from an event or an answer, unless it is known already, or older than what is."""
+        """Takes an object from an event or an answer, unless it is older than what is known."""
         key, version = _key(body), _version(body)
         known = self._versions.get(key)
-        if known is not None and version <= known:
-            return
-        if known is None and version < max(self._floor(key), self._graves.get(key, 0)):
+        # The same version may show another object: what a changed CRD makes of what is stored.
+        if version < (known if known is not None else max(self._floor(key), self._graves.get(key, 0))):
             return
         self._store(key, version, body)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from testbed import objects
 from testbed.cluster import Cluster, path
+from testbed.control_plane import ControlPlane
 from testbed.operator_process import USER, OperatorProcess
 from testbed.waiting import wait_for
 
@@ -207,6 +208,13 @@ class Site:
         events = [json.loads(line) for line in lines]
         assert {event["type"] for event in events} <= {"ADDED", "MODIFIED", "DELETED"}, events
         return events
+
+
+def a_site(plane: ControlPlane, namespace: str) -> Site:
+    """A namespace of this name on a control plane that is not the session's; nobody removes it."""
+    cluster = Cluster(plane)
+    cluster.create_namespace(objects.namespace(name=namespace))
+    return Site(cluster, namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from testbed import objects
-from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT
 from tests.api import tampered
-from tests.api.access import Site
+from tests.api.access import a_site
 from tests.api.conftest import StartOperator
 
 
@@ -25,13 +23,6 @@ from tests.api.conftest import StartOperator
 def plane(quiet_control_plane: ControlPlane) -> ControlPlane:
     """A control plane that each test leaves complete."""
     return quiet_control_plane
-
-
-def a_site(plane: ControlPlane, namespace: str) -> Site:
-    """A namespace of its own, which nobody removes: its control plane ends soon."""
-    cluster = Cluster(plane)
-    cluster.create_namespace(objects.namespace(name=namespace))
-    return Site(cluster, namespace)
 
 
 def test_a_certificate_authority_without_key_identifiers_is_good_enough_on_every_python(

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from nodeport_access.api import Body, ConditionType
 from nodeport_access.conditions import (
+    ABNORMAL_TRUE,
     MESSAGE_LIMIT,
     Condition,
     Status,
+    denied,
     fails,
     holds,
     is_true,
@@ -86,6 +88,21 @@ def test_what_is_not_found_any_more_is_removed() -> None:
     assert [condition["type"] for condition in upsert(before, [READY], generation=1, now=NOW)] == ["Ready"]
 
 
+def test_an_abnormal_condition_that_says_false_is_somebody_elses_too_and_left_as_it_is() -> None:
+    before = [existing(ConditionType.STALLED, "False", reason="Odd"), existing(ConditionType.READY)]
+    assert [condition["type"] for condition in upsert(before, [READY], generation=1, now=NOW)] == ["Ready", "Stalled"]
+    assert upsert(before, [READY], generation=1, now=NOW)[1] == before[0]
+
+
+def test_an_abnormal_condition_that_an_apply_leaves_standing_is_denied_in_the_words_of_ready() -> None:
+    wanted = upsert([], [READY], generation=1, now=NOW)
+    written = {
+        "conditions": [*wanted, existing(ConditionType.STALLED), existing(ConditionType.REACHABLE), {"type": "Odd"}]
+    }
+    assert denied(written, wanted) == [{**wanted[0], "type": "Stalled", "status": "False"}]
+    assert denied({"conditions": wanted}, wanted) == denied({}, wanted) == []
+
+
 def test_an_abnormal_condition_that_comes_back_counts_from_then() -> None:
     stalled = holds(ConditionType.STALLED, Reason.NAME_CONFLICT)
     once = upsert([], [stalled], generation=1, now=NOW)
@@ -111,7 +128,7 @@ def test_the_order_is_that_of_the_types_however_they_were_found(
 FOUND = st.lists(
     st.builds(
         Condition,
-        st.sampled_from(ConditionType),
+        st.sampled_from([kind for kind in ConditionType if kind not in ABNORMAL_TRUE]),
         st.sampled_from(Status),
         st.sampled_from([Reason.GUARDED, Reason.NOT_APPLIED]),
         st.sampled_from(["one", "other"]),

@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.events import Event as Telling
-from nodeport_access.kube import ApiError, Cause, Conflict, Forbidden, Invalid, NotFound, SchemaOutdated, Unreachable
+from nodeport_access.kube import (
+    ApiError,
+    Cause,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Resource,
+    SchemaOutdated,
+    Unreachable,
+)
 from nodeport_access.label_selectors import selects
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
@@ -927,6 +937,27 @@ async def test_a_status_that_is_refused_is_tried_again_and_stops_nothing_else() 
     operator.works_again()
     await operator.work(5)
     assert operator.condition("Ready") == ("True", "Guarded")
+
+
+class Stubborn(ModelCluster):
+    """Somebody else owns the condition Stalled too, so that no apply without it takes it away."""
+
+    async def apply_status(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:
+        conditions = body["status"]["conditions"]
+        if not any(condition["type"] == "Stalled" for condition in conditions):
+            stalled = {**conditions[0], "type": "Stalled", "status": "True", "reason": "Odd"}
+            body = {**body, "status": {**body["status"], "conditions": [*conditions, stalled]}}
+        return await super().apply_status(resource, namespace=namespace, name=name, body=body)
+
+
+async def test_a_condition_that_cannot_be_removed_says_that_all_is_normal_and_is_not_written_again_and_again() -> None:
+    operator = Operator(cluster=Stubborn(*WORLD))
+    await operator.work(5)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert operator.condition("Stalled") == ("False", "Guarded")
+    written = operator.writes()[STATUS]
+    await operator.work(60)
+    assert operator.writes()[STATUS] == written
 
 
 async def test_a_status_is_not_written_on_a_policy_that_has_changed_meanwhile() -> None:
