@@ -76,7 +76,8 @@ class Trouble:
         if isinstance(injected.fault, StreamFault):
             for stream, info in list(self._streams.items()):
                 if injected.meets(info, stream):
-                    await injected.fault.strike(stream)
+                    with contextlib.suppress(ConnectionResetError):  # its client leaves just now
+                        await injected.fault.strike(stream)
 
     async def remove(self, injected: Injected[Fault]) -> None:
         injected.removed.set()

@@ -606,6 +606,15 @@ async def test_open_watches_are_cut(server: ApiServer, proxy: FaultProxy, client
         assert await line_of(other) == "still there"
 
 
+async def test_a_watch_can_be_struck_while_it_ends(server: ApiServer, proxy: FaultProxy, client: Client) -> None:
+    for _ in range(10):
+        async with client.watch():
+            await until(lambda: server.open_watches == 1)
+            with proxy.inject(CutStream(), times=1), proxy.inject(ErrorEvent(), times=1):
+                pass
+        await until(lambda: server.open_watches == 0)
+
+
 async def test_watches_that_are_opened_later_are_cut_too(proxy: FaultProxy, client: Client) -> None:
     with proxy.inject(CutStream(), times=2) as injected:
         for _ in range(2):
