@@ -415,7 +415,7 @@ def status_rows() -> Iterator[Row]:
     yield max_items("status.plan", 16, [step] * 17)
     for field in ("action", "object"):
         yield required(f"status.plan[0].{field}", good="delete")
-    yield enum("status.plan[0].action", "create", "update", "release", "delete", bad="apply")
+    yield enum("status.plan[0].action", "create", "update", "strip", "release", "delete", bad="apply")
     yield max_length("status.plan[0].object", 512)
     yield max_items("status.plan[0].fields", 64, ["spec.ingress"] * 65)
     yield max_length("status.plan[0].fields[0]", 512)
