@@ -15,7 +15,7 @@ from typing import Any
 from testbed import objects
 from testbed.cluster import Cluster, path
 from testbed.control_plane import ControlPlane
-from testbed.fault_proxy import ErrorEvent, FaultProxy, StallStream
+from testbed.fault_proxy import ErrorEvent, FaultProxy, SlowAnswer, StallStream
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from tests.api.access import MANAGER, Json, Site, until
 from tests.api.conftest import StartOperator
@@ -24,6 +24,7 @@ from tests.api.witness import Witness, assert_never_wider
 PROPAGATIONS = ("background", "orphan", "foreground")
 KOPFS_STREAM: dict[str, Any] = {"verbs": {"watch"}, "resources": {"nodeportaccesspolicies"}}
 """Nobody else watches policies; the roster lists them."""
+LISTS: dict[str, Any] = {"verbs": {"list"}, "resources": {"nodeportaccesspolicies"}}
 
 
 def made_by_default(site: Site, name: str) -> None:
@@ -60,8 +61,9 @@ class Guarded:
     before: dict[str, Json]
     witness: Witness
 
-    def delete_policies(self) -> None:
-        for name in self.before:
+    def delete_policies(self, names: Iterable[str] = ()) -> None:
+        """All of them, or some."""
+        for name in names or self.before:
             self.site.delete("NodePortAccessPolicy", name, propagationPolicy=name.partition("-")[0].capitalize())
 
     def await_released(self, *, seconds: float) -> None:
@@ -133,9 +135,12 @@ def test_policies_are_released_without_garbage_collector_also_by_an_operator_tha
         try:
             heard.delete_policies()
             with proxy.inject(StallStream(lost=True), **KOPFS_STREAM):
-                unheard.delete_policies()
-                # Kopf lists anew, and says nothing of those that are gone.
+                unheard.delete_policies(SOME[1:])
+                # Kopf lists anew, and says nothing of those that are gone; one more goes while it does.
+                slow = proxy.inject(SlowAnswer(bytes_per_second=40_000), **LISTS, times=1)
                 proxy.inject(ErrorEvent(code=410), **KOPFS_STREAM, times=1)
+            until(lambda: slow.hits, "Kopf to list")
+            unheard.delete_policies(SOME[:1])
             heard.await_released(seconds=20)
             unheard.await_released(seconds=20)
 
