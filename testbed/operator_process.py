@@ -138,15 +138,15 @@ class OperatorProcess:
             raise TimedOut(f"after {seconds:g} s the operator still runs:\n{tail(self.log)}")
         return code
 
-    def stop(self) -> float:
+    def stop(self, *, seconds: float = STOP_SECONDS) -> float:
         """SIGTERM, as a Deployment does; the seconds it took. Raises OperatorFailed where it broke its promise."""
         begin = monotonic()
         self._process.send(signal.SIGTERM)
-        code = self._process.wait(seconds=STOP_SECONDS)
+        code = self._process.wait(seconds=seconds)
         took = monotonic() - begin
         self.close()
         if code != 0:
-            what = f"ended with code {code}" if code is not None else f"still ran {STOP_SECONDS:g} s"
+            what = f"ended with code {code}" if code is not None else f"still ran {seconds:g} s"
             raise OperatorFailed(f"the operator {what} after SIGTERM:\n{tail(self.log)}")
         return took
 

@@ -23,7 +23,7 @@ import click
 
 from nodeport_access import __version__, demo, logs
 from nodeport_access.controller import Controller
-from nodeport_access.kube import Client, ConfigurationError, load_configuration
+from nodeport_access.kube import Client, ConfigurationError, NotFound, load_configuration
 from nodeport_access.metrics import Metrics
 from nodeport_access.server import BindError, health_app, metrics_app, serving
 from nodeport_access.settings import BindAddress, Settings, parse_bind_address
@@ -43,6 +43,9 @@ def main() -> None:
         _refuse(error.format_message())
     except (ConfigurationError, BindError) as error:
         _refuse(str(error))
+    except PoliciesGone as error:
+        log.error("%s", error)
+        sys.exit(1)
     except click.Abort:
         sys.exit(130)
     sys.exit(code or 0)
@@ -132,8 +135,13 @@ def run(**flags: Any) -> None:
 cli.add_command(demo.command)
 
 
+class PoliciesGone(Exception):  # noqa: N818 - it says what happened
+    """The resource itself was deleted under the operator; one sentence."""
+
+
 async def operate(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises ConfigurationError, BindError, and whatever crashed one of its own tasks."""
+    """Runs until SIGTERM or SIGINT. Raises ConfigurationError, BindError, PoliciesGone, and whatever crashed one of its
+    own tasks."""
     load = functools.partial(
         load_configuration, kubeconfig=settings.kubeconfig, context=settings.context, environ=os.environ
     )
@@ -211,6 +219,13 @@ async def _serve(
                     namespaces=settings.namespaces,
                     stop=stop,
                 )
+        except Exception as error:
+            if isinstance(controller.feed.refused, NotFound):
+                raise PoliciesGone(
+                    "the API server does not serve policies any more: their CustomResourceDefinition was deleted, and"
+                    " all policies with it. The operator ends; it can start before the definition is back."
+                ) from error
+            raise
         finally:
             await clean_up()
         if not own.cancelled() and (crash := own.exception()) is not None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import nodeport_access.__main__ as program
-from nodeport_access import shelf
+from nodeport_access import reconcile, shelf
+from nodeport_access.plan import Write, plan
+from nodeport_access.snapshot import Snapshot
 
 MODULE = "tests.api.tampered"
 MARK = "tampered"
@@ -31,6 +33,17 @@ def crash() -> None:
         put(self, body)
 
     shelf.ScopedSink.put = stumble  # type: ignore[method-assign]  # that is the point
+
+
+def curse() -> None:
+    """Each pass over a marked Service raises."""
+
+    def stumble(snapshot: Snapshot) -> tuple[Write, ...]:
+        if snapshot.key.name == MARK:
+            raise RuntimeError("stumbled over a marked Service")
+        return plan(snapshot)
+
+    reconcile.plan = stumble  # type: ignore[attr-defined]  # that is the point
 
 
 def clock() -> None:
@@ -57,7 +70,7 @@ def strict() -> None:
     ssl.create_default_context = context
 
 
-TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (crash, clock, strict)}
+TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (crash, curse, clock, strict)}
 
 if __name__ == "__main__":
     for name in os.environ["TAMPER"].split():

@@ -109,16 +109,32 @@ def test_an_absent_crd_is_waited_for_and_named(
     wait_guarded(Cluster(plane), namespace="late-crd")
 
 
-def test_a_crd_deleted_under_the_operator_ends_it(
+def test_a_crd_deleted_under_the_operator_ends_it_and_the_next_one_finds_its_way(
     plane: ControlPlane, operator: list[OperatorProcess], tmp_path: Path
 ) -> None:
+    cluster, namespace = Cluster(plane), "lost-crd"
+    guard(cluster, namespace=namespace)
     process = start(plane, operator, tmp_path)
     process.wait_until_ready()
+    wait_guarded(cluster, namespace=namespace)
     plane.kubectl("delete", "-f", ROOT / "crds")
     try:
         assert process.wait_for_end(seconds=30) == 1
+        last = json.loads(process.log_lines()[-1])
+        assert last["level"] == "ERROR"
+        assert "CustomResourceDefinition was deleted" in last["message"]
+        # All policies went with it, and were released. The garbage collector does not know the kind of the children's
+        # owners any more and leaves them for now: the pods stay shut.
+        service = cluster.get("Service", "web", namespace=namespace)
+        assert service["spec"]["externalTrafficPolicy"] == "Cluster"
     finally:
         install_crd(plane)
+    start(plane, operator, tmp_path).wait_until_ready()
+    wait_for(
+        lambda: cluster.list("NetworkPolicy", namespace=namespace) == [], seconds=SECONDS, what="the children to go"
+    )
+    cluster.create(objects.policy(namespace=namespace, name="web", service="web"))
+    wait_guarded(cluster, namespace=namespace)
 
 
 def test_a_missing_permission_to_read_is_waited_for_and_named(
