@@ -33,6 +33,7 @@ from nodeport_access.outcome import Done, Failed, Stalled, Wait
 from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
+from nodeport_access.wall_clock import WallClock
 from nodeport_access.watches import Feed, PodWatches, Roster, Watch
 from nodeport_access.workers import Workers
 from nodeport_access.workqueue import Backoff, WorkQueue
@@ -119,6 +120,7 @@ class Controller:
         self.feed = Feed(resource=POLICIES, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
         self.store.on_namespaces = self._pods.want
+        self._wall_clock = WallClock(clock=clock, time=time, stepped=self._look_at_the_time, log=log)
         self._workers = Workers(queue=self._queue, carry_out=self._pass, time=time)
         self._working: asyncio.Task[None] | None = None
         self._primed = False
@@ -138,6 +140,7 @@ class Controller:
                 group.create_task(roster.run())
             group.create_task(self._pods.run())
             group.create_task(self._recorder.run())
+            group.create_task(self._wall_clock.run())
             for listed in (*self._watches, *self._rosters):
                 await listed.wait_synced()
             await self._pods.wait_synced()
@@ -177,6 +180,12 @@ class Controller:
         for key in self.store.service_keys():
             if self._queue.failures(key):
                 self._queue.add(key)
+
+    def _look_at_the_time(self) -> None:
+        """Entries may have ended, or be in force again."""
+        for policy in self.store.policies:
+            if any(entry.expires_at is not None for entry in policy.allowed):
+                self._queue.add(policy.service)
 
     async def _pass(self, key: ServiceKey) -> None:
         if not self._pods.synced_in(key.namespace) and key.namespace in self.store.policy_namespaces():

@@ -38,8 +38,6 @@ FINALIZER_SECONDS = 3.0
 """What somebody gets who holds a child by a finalizer that nobody wants any more, before we take that off."""
 FORBIDDEN_RETRY_SECONDS = 5.0
 """A permission that is granted works within seconds."""
-RECHECK_SECONDS = 300.0
-"""The longest sleep before an expiry, so that a wall clock that jumps is noticed."""
 
 DONE_WORDS = {
     Verb.CREATE: "created",
@@ -332,10 +330,9 @@ def _outcome(after: Snapshot, current: _Pass) -> Outcome:
 
 def _expiries(after: Snapshot) -> list[float]:
     """Seconds until the next entry of a policy ends, whose allowlist has to change on the second."""
-    left = [
+    return [
         (entry.expires_at - after.now).total_seconds()
         for policy in after.policies
         for entry in policy.allowed
         if not policy.deleting and entry.expires_at is not None and entry.in_force(after.now)
     ]
-    return [min(seconds, RECHECK_SECONDS) for seconds in left]
