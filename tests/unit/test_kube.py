@@ -747,7 +747,8 @@ def sending(*lines: bytes) -> Handler:
 
 
 def line(kind: str, version: int) -> bytes:
-    return json.dumps({"type": kind, "object": {"metadata": {"resourceVersion": str(version)}}}).encode() + b"\n"
+    metadata = {"name": "shop", "resourceVersion": str(version)}
+    return json.dumps({"type": kind, "object": {"metadata": metadata}}).encode() + b"\n"
 
 
 BROKEN_STREAMS: list[tuple[Handler, type[ApiError], str]] = [
@@ -763,6 +764,11 @@ BROKEN_STREAMS: list[tuple[Handler, type[ApiError], str]] = [
     (sending(b"<html>\n"), Unreachable, "the answer is not JSON: "),
     (sending(b'{"type": "ADDED", "object": {}}\n'), Unreachable, "the stream holds what is not an event: "),
     (sending(b'{"type": "ADDED", "object": {"metadata": null}}\n'), Unreachable, "the stream holds what is not"),
+    (
+        sending(b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "1"}}}\n'),
+        Unreachable,
+        "the stream holds what is not an event: ",
+    ),
     (sending(b'{"object": 1}\n'), Unreachable, "the stream holds what is not an event: "),
     (sending(b" " * 5_000_000, b"\n"), Unreachable, "127.0.0.1 cannot be reached: "),
 ]
@@ -968,6 +974,39 @@ async def test_a_refusal_is_told_in_our_words_and_can_still_be_read() -> None:
     assert code == 403
     assert json.loads(text)["message"] == "not yours"
     assert told.heard == [("get", "/things", "Forbidden")]
+
+
+@pytest.mark.parametrize(("verb", "query"), [("get", {}), ("watch", {"watch": "true"})])
+async def test_a_borrower_who_asks_the_same_again_and_again_is_slowed_down_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, verb: str, query: dict[str, str]
+) -> None:
+    monkeypatch.setattr(lending, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(lending, "MOST_PAUSES", 5)
+    told, now = Teller(), 0.0
+    async with serving(answering(200, text="{}")) as url, connected(url, time=lambda: now) as client:
+        lent = await client.lender(told=told).lend()
+        async with lent.session:
+            begin = time.monotonic()
+            for _ in range(8):
+                assert (await asked(lent, **query))[0] == 200
+            assert time.monotonic() - begin >= 0.01 * (1 + 2 + 3 + 4 + 5 + 5 + 5)
+            assert told.heard == [
+                *[(verb, "/things", "ok")] * 2,
+                *[(verb, "/things", outcome) for outcome in ("Unreachable", "ok")] * 6,
+            ]
+            now += lending.SOON_SECONDS
+            assert (await asked(lent, **query))[0] == 200
+            assert len(told.heard) == 15, "a second later it is no row any more"
+
+
+async def test_the_pages_of_a_list_are_not_slowed_down() -> None:
+    told = Teller()
+    async with serving(answering(200, text="{}")) as url, connected(url) as client:
+        lent = await client.lender(told=told).lend()
+        async with lent.session:
+            for page in "abc":
+                assert (await asked(lent, **{"continue": page}))[0] == 200
+    assert told.heard == [("get", "/things", "ok")] * 3
 
 
 async def test_an_api_server_that_is_not_there_is_told_and_still_an_error_to_the_borrower() -> None:

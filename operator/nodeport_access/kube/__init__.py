@@ -53,7 +53,7 @@ from nodeport_access.kube.resources import (
     SERVICES,
     Resource,
 )
-from nodeport_access.kube.streams import WatchEvent
+from nodeport_access.kube.streams import WatchEvent, is_object
 from nodeport_access.kube.wire import Observer
 
 __all__ = [
@@ -84,5 +84,6 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "WatchEvent",
+    "is_object",
     "load_configuration",
 ]

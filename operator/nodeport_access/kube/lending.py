@@ -19,6 +19,12 @@ import aiohttp
 from nodeport_access.kube.errors import ApiError, Unauthorized, Unreachable, one_line, refusal, status_of
 from nodeport_access.kube.wire import RENEWAL_PAUSE_SECONDS, Connection, Wire
 
+SOON_SECONDS = 1.0
+"""Who asks again so soon after a good answer has got nothing from it: a stream that ended, a list that broke off."""
+PAUSE_SECONDS = 1.0
+"""What he is made to wait, and as much more each time, ``MOST_PAUSES`` times of it at the most."""
+MOST_PAUSES = 5
+
 Told = Callable[[str, str, ApiError | None], None]
 """Told of every request: verb (``watch`` for one that has opened, else HTTP's), path, and how it failed."""
 
@@ -31,6 +37,14 @@ class Lent:
     session: aiohttp.ClientSession
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """When, and how often in a row it was asked again soon."""
+
+    at: float
+    row: int
+
+
 class Lender:
     """Lends one session after another to one borrower, who comes back for the next when one does not work."""
 
@@ -38,6 +52,7 @@ class Lender:
         self._wire = wire
         self._told = told
         self._lent_at: float | None = None
+        self._answered: dict[str, _Answered] = {}
 
     async def lend(self) -> Lent:
         """A new session. Who comes back for another has the credentials read again first, and is not served before
@@ -60,11 +75,24 @@ class Lender:
         with suppress(Unauthorized):
             await self._wire.renew(self._wire.connection)
 
+    async def _slow_down(self, what: str, *, verb: str, path: str) -> int:
+        """Lets nobody ask the same again and again in a hot loop; how often he has in a row."""
+        now = self._wire.time()
+        self._answered = {each: last for each, last in self._answered.items() if now - last.at < SOON_SECONDS}
+        if (last := self._answered.get(what)) is None:
+            return 0
+        if last.row:
+            self._told(verb, path, Unreachable(message="the answer broke off as soon as it had begun, several times"))
+        await asyncio.sleep(PAUSE_SECONDS * min(last.row + 1, MOST_PAUSES))
+        return last.row + 1
+
     def _carrier(self, lent: Connection) -> aiohttp.ClientMiddlewareType:
         async def carry(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             """Adds what our own requests carry, and tells how it went."""
             verb = "watch" if "watch" in request.url.query else request.method.lower()
             path, host = request.url.path, lent.configuration.host
+            what = f"{verb} {path}" if verb == "watch" else f"{verb} {request.url.raw_path_qs}"
+            row = await self._slow_down(what, verb=verb, path=path)
             started, status = self._wire.time(), 0
             try:
                 # Not the lent one's: ours may have been read again since.
@@ -72,7 +100,12 @@ class Lender:
                 request.server_hostname = lent.configuration.tls_server_name
                 response = await send(request)
                 status = response.status
-                self._told(verb, path, await _failure(response))
+                failure = await _failure(response)
+                if failure is None:
+                    self._answered[what] = _Answered(self._wire.time(), row)
+                else:  # the borrower waits by himself after these
+                    self._answered.pop(what, None)
+                self._told(verb, path, failure)
                 return response
             except Unreachable as error:
                 self._told(verb, path, error)

@@ -41,9 +41,18 @@ async def events_of(response: aiohttp.ClientResponse) -> AsyncGenerator[WatchEve
         kind, body = event.get("type"), event.get("object")
         if kind == "ERROR" and isinstance(body, dict):
             raise refusal(status=int(body.get("code") or 0), said=body, retry_after=None)
-        if not isinstance(kind, str) or not isinstance(body, dict) or not _version(body):
+        if not isinstance(kind, str) or not isinstance(body, dict) or not _complete(kind, body):
             raise Unreachable(message=f"the stream holds what is not an event: {line[:200]!r}")
         yield WatchEvent(kind, body)
+
+
+def _complete(kind: str, body: Body) -> bool:
+    return bool(_version(body)) if kind == "BOOKMARK" else is_object(body)
+
+
+def is_object(body: Body) -> bool:
+    """Whether it has what every object has that was ever stored: a name and a version."""
+    return bool(_version(body) and (body.get("metadata") or {}).get("name"))
 
 
 def _version(body: Body) -> str:
