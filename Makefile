@@ -51,6 +51,12 @@ test-unit: .venv/.dev ## unit tests only, on every core (ARGS="-k cidrs" runs so
 test-api: .venv/.dev build-testbed ## the tests on a real API server, and of what the image holds
 	@$(BIN)/python -m pytest tests/image tests/api -n 4 --dist worksteal $(ARGS)
 
+# Two at once: they measure how long things take.
+.PHONY: test-faults
+test-faults: .venv/.dev build-testbed ## the whole table of faults of the API server, also what takes minutes of silence
+	@$(BIN)/python -m pytest tests/api/test_kopf_feed.py tests/api/test_faults.py tests/api/test_outages.py \
+		-m "thorough or not thorough" -n 2 --dist worksteal $(ARGS)
+
 .PHONY: build-testbed
 build-testbed: .venv/.dev ## build the real API server, etcd and controller manager (once; about 20 minutes on 2 cores)
 	@$(BIN)/python -m testbed build

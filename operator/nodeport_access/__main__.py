@@ -204,17 +204,18 @@ async def _serve(
             await controller.finish()
             own.cancel()
             await asyncio.wait([own])
-            # A probe's idle connection is a task too, and Kopf would wait 5 s for it.
             await servers.aclose()
 
         try:
             if await _policies_or_stop(controller, stop):
                 await handlers.run(
-                    lend=client.lender(told=controller.feed.told).lend,
+                    client=client,
                     put=controller.put_policy,
                     drop=controller.drop_policy,
+                    feed=controller.feed,
                     # Ours again, in place of Kopf's: our passes end while Kopf ends, not after it.
                     started=lambda: _on_signals(terminate),
+                    gone=controller.policies_are_gone,
                     clean_up=clean_up,
                     namespaces=settings.namespaces,
                     stop=stop,

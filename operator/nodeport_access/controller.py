@@ -26,6 +26,7 @@ from nodeport_access.kube import (
     POLICIES,
     SERVICES,
     Client,
+    NotFound,
     Resource,
 )
 from nodeport_access.metrics import Metrics, PolicyView, View
@@ -117,7 +118,7 @@ class Controller:
             watch.on_interrupted = self._call_roll
         for source in (*self._watches, *self._rosters):
             source.on_recovered = self._resume
-        self.feed = Feed(resource=POLICIES, log=log, complaints=complaints)
+        self.feed = Feed(resource=POLICIES, namespaces=scopes, time=time, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
         self.store.on_namespaces = self._pods.want
         self._wall_clock = WallClock(clock=clock, time=time, stepped=self._look_at_the_time, log=log)
@@ -130,6 +131,10 @@ class Controller:
         them."""
         for roster in self._rosters:
             await roster.wait_synced()
+
+    def policies_are_gone(self) -> bool:
+        """Whether the API server does not serve policies (any more), by the last roster."""
+        return any(isinstance(roster.refused, NotFound) for roster in self._rosters)
 
     async def run(self) -> None:
         """Watches, waits until every list is complete, then reconciles until it is cancelled."""

@@ -1,28 +1,41 @@
-"""Kopf's part: it runs the process and brings live events of policies. No other handler, so no finalizers, no
-annotations, and no second write for each change.
+"""Kopf's part: live events of policies. No other handler, so no finalizers, no annotations, and no second write for
+each change.
 
-Kopf tells nothing of what was deleted during an outage: the roster of policies (``watches``) does. Not the business
-of this module: anything that is decided.
+Kopf ends the process over a line that is no JSON, an error event, a status that it does not expect; here it is started
+again instead (docs/decisions/0012). It tells nothing of what was deleted during an outage: the roster of policies
+(``watches``) does. Not the business of this module: anything that is decided.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from typing import Any, cast
 
 import kopf
 
 from nodeport_access.api import GROUP, PLURAL, VERSION, Body
-from nodeport_access.kube import Lent
+from nodeport_access.kube import Client, Lent, is_object
+from nodeport_access.watches import FEED_SECONDS, Feed
 
 LEAVE_SECONDS = 0.4
-"""What Kopf gets to end by itself once all our own tasks have; it takes a tenth of that."""
+"""What Kopf's tasks get to end; they take a tenth of that."""
+SETTLED_SECONDS = 2.0
+"""Kopf that has lasted so long is started again after the first and shortest pause: each start costs a list, and a
+millisecond for each policy. A roster of policies is taken meanwhile, and says whether their CRD is still there."""
+GONE_SECONDS = 5.0
+"""For so long the CRD has to be absent: whatever stands before an API server answers 404 at times."""
+LOOK_SECONDS = 1.0
+"""Between two looks at whether Kopf is still asking."""
+
+
+class SilenceError(Exception):
+    """Kopf has fallen silent: it has ended without an error, or asks for policies no more."""
 
 
 class EndlessBackoffs:
-    """Seconds between Kopf's attempts at a request, without end: an absent API server or permission is waited for.
+    """Seconds between Kopf's attempts at a request, and ours at Kopf, without end: an absent API server or permission
+    is waited for.
 
     An iterable that is new at every use and has no length, because Kopf adds one attempt to a length."""
 
@@ -34,44 +47,93 @@ class EndlessBackoffs:
 
 async def run(
     *,
-    lend: Callable[[], Awaitable[Lent]],
+    client: Client,
     put: Callable[[Body], None],
     drop: Callable[[Body], None],
+    feed: Feed,
     started: Callable[[], None],
+    gone: Callable[[], bool],
     clean_up: Callable[[], Awaitable[None]],
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
 ) -> None:
-    """Runs Kopf until ``stop``, on the sessions that ``lend`` gives. ``started`` is called once Kopf has installed its
-    signal handlers; ``clean_up`` ends all our own tasks before Kopf looks for those left."""
+    """Runs Kopf until ``stop``, on sessions that the client lends, and starts it again when it breaks off or falls
+    silent, unless policies are ``gone`` from the API. ``started`` is called whenever Kopf has installed its signal
+    handlers; ``clean_up`` ends all our own tasks, while Kopf's end.
+
+    Raises what broke Kopf off when the policies were gone.
+    """
+    time = asyncio.get_running_loop().time
+    stopped, pauses = asyncio.create_task(stop.wait()), iter(EndlessBackoffs())
+    try:
+        while not stop.is_set():
+            begun = time()
+            registry = _registry(lend=client.lender(told=feed.told).lend, put=put, drop=drop, garbled=feed.on_gap)
+            listening = asyncio.create_task(_listen(registry, feed=feed, started=started, namespaces=namespaces))
+            await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                listening.cancel()
+                await asyncio.gather(clean_up(), listening, return_exceptions=True)
+                return
+            error = cast(Exception, listening.exception())
+            feed.broke_off(error)
+            if time() - begun >= SETTLED_SECONDS:
+                pauses = iter(EndlessBackoffs())
+            await asyncio.wait([stopped], timeout=next(pauses))
+            if gone() and not stop.is_set():
+                await asyncio.wait([stopped], timeout=GONE_SECONDS)
+                if gone() and not stop.is_set():
+                    raise error
+    finally:
+        stopped.cancel()
+
+
+def _registry(
+    *,
+    lend: Callable[[], Awaitable[Lent]],
+    put: Callable[[Body], None],
+    drop: Callable[[Body], None],
+    garbled: Callable[[], None],
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    kopf.on.startup(registry=registry)(_start_up(started))
     kopf.on.login(registry=registry)(_login(lend))
-    kopf.on.cleanup(registry=registry)(_clean_up(clean_up))
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop))
-    stopped = asyncio.create_task(stop.wait())
-    operator = asyncio.create_task(
-        kopf.operator(
-            registry=registry,
-            settings=_settings(),
-            # Else Kopf asks for the name of the user, which a container that runs under a bare number has not.
-            identity=cast(Any, "nodeport-access"),
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=stop,
-        )
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop, garbled))
+    return registry
+
+
+async def _listen(
+    registry: kopf.OperatorRegistry, *, feed: Feed, started: Callable[[], None], namespaces: tuple[str, ...]
+) -> None:
+    """Runs Kopf until it breaks off, raises why, and leaves no task of Kopf's.
+
+    Not by ``kopf.operator``: at its end it waits 5 s for every other task in the loop, and cancels it.
+    """
+    feed.begins()
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=_settings(),
+        # Else Kopf asks for the name of the user, which a container that runs under a bare number has not.
+        identity=cast(Any, "nodeport-access"),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
     )
-    await asyncio.wait([operator, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    await clean_up()
-    await asyncio.wait([operator], timeout=LEAVE_SECONDS)
-    # A stop that hits Kopf while it starts leaves a task of Kopf's own behind, for which it would wait 5 s.
-    if operator.cancel():
-        with suppress(asyncio.CancelledError):
-            await operator
-    else:
-        await operator
+    # Before the loop goes on: a signal would end Kopf, and nothing else.
+    started()
+    try:
+        ended: set[asyncio.Task[Any]] = set()
+        while not ended:
+            ended, _ = await asyncio.wait(tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not ended and feed.overdue():
+                raise SilenceError("it does not ask for policies")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=LEAVE_SECONDS)
+    for task in ended:
+        if not task.cancelled():
+            task.result()
+    raise SilenceError("it has ended without an error")
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -81,33 +143,27 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.networking.error_backoffs = EndlessBackoffs()
     settings.networking.connect_timeout = 5
+    settings.networking.request_timeout = 15
     settings.watching.connect_timeout = 5
-    settings.watching.server_timeout = 300
-    settings.queueing.exit_timeout = 0.5
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = FEED_SECONDS
+    settings.queueing.exit_timeout = 0.3
+    # After its tasks have been cancelled, Kopf would kill this thread, and with it the process.
+    settings.process.ultimate_exiting_timeout = None
     return settings
 
 
-def _event(put: Callable[[Body], None], drop: Callable[[Body], None]) -> Callable[..., Awaitable[None]]:
+def _event(
+    put: Callable[[Body], None], drop: Callable[[Body], None], garbled: Callable[[], None]
+) -> Callable[..., Awaitable[None]]:
     async def policy_seen(event: kopf.RawEvent, **_: Any) -> None:
         body: Body = dict(event["object"])
+        if not is_object(body):
+            garbled()
+            return
         (drop if event["type"] == "DELETED" else put)(body)
 
     return policy_seen
-
-
-def _start_up(started: Callable[[], None]) -> Callable[..., Awaitable[None]]:
-    async def tell(**_: Any) -> None:
-        # Kopf installs its signal handlers in this very turn of the loop, after us.
-        asyncio.get_running_loop().call_soon(started)
-
-    return tell
-
-
-def _clean_up(clean_up: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    async def end_own_tasks(**_: Any) -> None:
-        await clean_up()
-
-    return end_own_tasks
 
 
 def _login(lend: Callable[[], Awaitable[Lent]]) -> Callable[..., Awaitable[kopf.AiohttpSession]]:
