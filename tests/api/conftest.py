@@ -164,10 +164,10 @@ def pytest_runtest_makereport(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--contention-seconds", type=float, default=13.0, help="how long foreign writers go on")
+    parser.addoption("--long", action="store_true", help="take what shows the same in small by its full measure")
 
 
-@pytest.fixture
-def contention_seconds(request: pytest.FixtureRequest) -> float:
-    """How long foreign writers go on."""
-    return float(request.config.getoption("--contention-seconds"))
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether what shows the same in small is to be taken by its full measure."""
+    return bool(request.config.getoption("--long"))

@@ -1,5 +1,5 @@
 """Others who never stop: they take `externalTrafficPolicy` back, apply their manifests for ever, or edit children every
-second. All of them at once, each with a Service of his own, for as long as `--contention-seconds` says.
+second. All of them at once, each with a Service of his own; with `--long`, for a minute.
 
 The operator writes ever more rarely what is taken back from it, says by whom, and everything is guarded again soon
 after they stop. Not the business of this module: a single change (`test_drift`).
@@ -121,9 +121,9 @@ def at_work(site: Site) -> Iterator[Counter[str]]:
 
 
 def test_writers_who_never_stop_are_out_waited_named_and_outlived(
-    cluster: Cluster, namespace: str, shared_operator: OperatorProcess, contention_seconds: float
+    cluster: Cluster, namespace: str, shared_operator: OperatorProcess, long: bool
 ) -> None:
-    site = Site(cluster, namespace)
+    site, seconds = Site(cluster, namespace), 60.0 if long else 13.0
     for name, writer in EVERYBODY.items():
         writer.create(site, name)
         site.create_policy(name, service=name)
@@ -136,14 +136,14 @@ def test_writers_who_never_stop_are_out_waited_named_and_outlived(
         begin, witness = cluster.control_plane.audit_mark(), Witness(site)
 
     with at_work(site) as acts:
-        time.sleep(contention_seconds)
+        time.sleep(seconds)
         for name, writer in TAKERS.items():
             message = site.await_condition("ClientIPPreserved", "False ForeignWriter", name)
             assert message == f"{writer.manager} keeps setting externalTrafficPolicy; set it to Local at its source."
 
     for name in EVERYBODY:
         # The last wait is as long as all before it together.
-        until(partial(is_guarded, site, name), f"{name} to be outlived", seconds=contention_seconds + 20)
+        until(partial(is_guarded, site, name), f"{name} to be outlived", seconds=seconds + 20)
     sent = site.requests(since=begin)
     for name in TAKERS:
         repairs = about(name, "services", sent)
