@@ -7,6 +7,8 @@ Not its business: what the operator should make of it.
 from __future__ import annotations
 
 import datetime
+import functools
+import itertools
 import os
 import ssl
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nodeport_access.__main__ as program
-from nodeport_access import reconcile, shelf
+from nodeport_access import complaints, controller, events, handlers, reconcile, shelf, watches
 from nodeport_access.plan import Write, plan
 from nodeport_access.snapshot import Snapshot
 
@@ -70,7 +72,17 @@ def strict() -> None:
     ssl.create_default_context = context
 
 
-TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (crash, curse, clock, strict)}
+def impatient() -> None:
+    """Whatever is refused is tried and told again several times a second: for what is granted and refused in turn."""
+    pace = functools.partial(watches.Pace, backoff=(0.1, 0.2), refused=(0.2, 0.3))
+    watches.Pace = pace  # type: ignore[misc, assignment]  # that is the point
+    reconcile.FORBIDDEN_RETRY_SECONDS = 0.3
+    for module in (controller, events, reconcile, watches):
+        vars(module)["Complaints"] = functools.partial(complaints.Complaints, every=0.5)
+    handlers.EndlessBackoffs.__iter__ = lambda _: itertools.repeat(0.3)  # type: ignore[method-assign]  # the same
+
+
+TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (crash, curse, clock, strict, impatient)}
 
 if __name__ == "__main__":
     for name in os.environ["TAMPER"].split():

@@ -17,7 +17,8 @@ import yaml
 
 from testbed.api_client import APPLY
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, USER
+from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT
+from tests.api.permissions import Permission, may
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 SAMPLES = sorted((MANIFESTS / "samples").glob("*.yaml"))
@@ -61,23 +62,6 @@ def deployment() -> dict[str, Any]:
     return loaded
 
 
-def may(control_plane: ControlPlane, *, verb: str, resource: str) -> bool:
-    """Whether RBAC lets the operator's ServiceAccount do it, in all namespaces."""
-    group, _, name = resource.partition("/")
-    name, _, subresource = name.partition("/")
-    attributes = {"group": group, "resource": name, "subresource": subresource, "verb": verb}
-    groups = ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"]
-    review = {
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SubjectAccessReview",
-        "spec": {"user": USER, "groups": groups, "resourceAttributes": attributes},
-    }
-    code, answer = control_plane.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
-    assert code == 201, answer["message"]
-    allowed: bool = answer["status"]["allowed"]
-    return allowed
-
-
 def as_operator(control_plane: ControlPlane, method: str, path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
     kubeconfig = control_plane.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
     return control_plane.request(method, path, body, content_type=APPLY, kubeconfig=kubeconfig)
@@ -119,7 +103,8 @@ def test_its_pod_is_admitted_under_pod_security_restricted(control_plane: Contro
 def test_the_service_account_may_do_what_the_operator_does_and_nothing_else(control_plane: ControlPlane) -> None:
     found: dict[str, set[str]] = {}
     for verb, resource in itertools.product(VERBS, RESOURCES):
-        if may(control_plane, verb=verb, resource=resource):
+        group, _, name = resource.partition("/")
+        if may(control_plane, Permission(group, name, verb)):
             found.setdefault(resource, set()).add(verb)
 
     assert found == ALLOWED
