@@ -23,7 +23,7 @@ import click
 
 from nodeport_access import __version__, demo, logs
 from nodeport_access.controller import Controller
-from nodeport_access.kube import Client, ConfigurationError, NotFound, load_configuration
+from nodeport_access.kube import Client, ConfigurationError, load_configuration
 from nodeport_access.metrics import Metrics
 from nodeport_access.server import BindError, health_app, metrics_app, serving
 from nodeport_access.settings import BindAddress, Settings, parse_bind_address
@@ -221,7 +221,7 @@ async def _serve(
                     stop=stop,
                 )
         except Exception as error:
-            if isinstance(controller.feed.refused, NotFound):
+            if controller.policies_are_gone():
                 raise PoliciesGone(
                     "the API server does not serve policies any more: their CustomResourceDefinition was deleted, and"
                     " all policies with it. The operator ends; it can start before the definition is back."

@@ -91,7 +91,7 @@ def test_an_entry_that_ends_while_nobody_can_close_it_is_closed_as_soon_as_someb
         site.await_allowlist(AFTER)
         site.await_ready()
 
-        end = moment(seconds=2)
+        end = moment(seconds=4)
         site.edit_policy(allowedCIDRs=ending(end))
         site.await_allowlist(BEFORE)
         operator.stop()
