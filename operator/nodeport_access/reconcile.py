@@ -17,6 +17,7 @@ from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention, Pace
+from nodeport_access.doubts import Doubts
 from nodeport_access.drift import TRAFFIC_POLICY
 from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
@@ -86,6 +87,7 @@ class Reconciler:
         self._reporter = Reporter(api=api, store=store, tell=tell, time=time, log=log)
         self._contention = Contention()
         self._patience = Patience()
+        self._doubts = Doubts()
         self._complaints = Complaints(time=time)
         self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
@@ -118,7 +120,10 @@ class Reconciler:
     async def _pass(self, key: ServiceKey) -> Outcome:
         current = _Pass()
         try:
-            for write in plan(self._store.snapshot(key, self._clock())):
+            due, proved = self._doubts.settle(key, plan(self._store.snapshot(key, self._clock())))
+            for write in proved:
+                self._note(key, write, current)
+            for write in due:
                 await self._attempt(key, write, current)
         except OutdatedError as outdated:
             return Wait(str(outdated), 0.0 if outdated.corrected else None)
@@ -145,11 +150,13 @@ class Reconciler:
             await self._writer.carry_out(write)
         except ApiError as error:
             failure = self._failure(write, error)
+            self._doubts.failed(key, write, unanswered=isinstance(error, Unreachable) and not error.status)
             self._fail(key, write.object, failure, error, current)
             _stop(write, current)
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
                 self._complain(key, write, failure)
             return
+        self._doubts.done(key, write)
         self._complaints.settle((key, write.object))
         self._note(key, write, current)
 

@@ -25,7 +25,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "words": ("__init__", "api", "cidrs", "conditions", "fields", "outcome", "reasons"),
     "facts": ("label_selectors", "observed", "rules", "snapshot"),
     "judgement": ("checks", "desired", "drift", "exposure", "opening", "verdict"),
-    "decision": ("contention", "evaluate", "patience", "plan", "status"),
+    "decision": ("contention", "doubts", "evaluate", "patience", "plan", "status"),
     "world": (
         "complaints",
         "events",

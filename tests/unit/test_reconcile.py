@@ -261,6 +261,57 @@ def text(operator: Operator) -> str:
     return operator.metrics.render(view).decode()
 
 
+def repaired(operator: Operator) -> float:
+    """How many repaired drifts /metrics counts."""
+    lines = [line for line in text(operator).splitlines() if line.startswith("nodeport_access_drift_total{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+@pytest.mark.parametrize("error", [AWAY, FORBIDDEN, INVALID, Conflict(status=409, reason="Conflict", message="again")])
+@pytest.mark.parametrize("verb", ["get", "apply"])
+async def test_a_child_that_somebody_deleted_is_told_though_it_takes_more_than_one_try(
+    verb: str, error: ApiError
+) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+
+    def fault(asked: str, kind: str, _: str) -> None:
+        if asked == verb and kind != "Service":
+            raise error
+
+    operator.cluster.fault = fault
+    operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")
+    await operator.once()
+    await operator.once()
+    assert operator.condition("AllowlistApplied")[0] == "False"
+    assert repaired(operator) == 0
+    operator.works_again()
+    await operator.work(10)
+    assert operator.condition("Ready") == ("True", "Guarded")
+    assert repaired(operator) == 1
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["object"] == ALLOW
+
+
+@pytest.mark.parametrize("what", [DENY, SERVICE])
+async def test_a_repair_whose_answer_was_lost_is_told_once(what: str) -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    change = {DENY: {"ingress": [{}]}, SERVICE: {"externalTrafficPolicy": "Cluster"}}[what]
+
+    def lost(_verb: str, _kind: str, _name: str) -> None:
+        operator.cluster.lost = lambda *_: None
+        raise AWAY
+
+    operator.edit(what, lambda body: body["spec"].update(change), manager="argocd")
+    operator.cluster.lost = lost
+    await operator.once()
+    assert repaired(operator) == 0
+    await operator.work(10)
+    assert repaired(operator) == 1
+    told = (operator.body(STATUS) or {})["status"]["lastDrift"]
+    assert (told["object"], told["writer"]) == (what, "argocd")
+
+
 async def test_a_drift_is_told_although_the_status_had_to_wait_for_a_later_pass() -> None:
     operator = Operator(*WORLD)
     await operator.once()
