@@ -49,13 +49,13 @@ def typed(said: str, *, beginning: str) -> str:
     return next(line.strip() for line in said.splitlines() if line.strip().startswith(beginning))
 
 
-def test_what_it_says_to_type_shows_a_guarded_service(said: str) -> None:
+def test_what_it_says_to_type_shows_a_guarded_service(said: str, tmp_path: Path) -> None:
     kubeconfig = typed(said, beginning="export KUBECONFIG=").partition("=")[2]
     command = shlex.split(typed(said, beginning=os.path.relpath(PROGRAM, ROOT)))
 
-    shown = subprocess.run(
-        command, cwd=ROOT, env={"KUBECONFIG": shlex.split(kubeconfig)[0]}, capture_output=True, text=True
-    )
+    # Without a home kubectl keeps its cache in the folder where it runs.
+    environment = {"KUBECONFIG": shlex.split(kubeconfig)[0], "HOME": str(tmp_path)}
+    shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     heading, row = shown.stdout.splitlines()
     columns = dict(zip(heading.split(), row.split(), strict=False))
