@@ -157,10 +157,18 @@ def _holder_writes(snapshot: Snapshot, policy: Policy) -> Iterator[Write]:
         rest = (*_service_write(policy, service), *_deny_write(snapshot, policy, holder=True))
         yield from (write for write in rest if write.drift is not None)
         return
-    allow = desired.allow_body(policy, service, snapshot.now)
-    yield from _child_write(snapshot, policy, allow, applied=ConditionType.ALLOWLIST_APPLIED)
-    yield from _service_write(policy, service)
-    yield from _deny_write(snapshot, policy, holder=True)
+    body = desired.allow_body(policy, service, snapshot.now)
+    allow = tuple(_child_write(snapshot, policy, body, applied=ConditionType.ALLOWLIST_APPLIED))
+    deny = tuple(_deny_write(snapshot, policy, holder=True))
+    if policy.isolation is Isolation.NAMESPACE and policy.deny_name not in snapshot.children and _moves_on(allow):
+        # The pods that the allowlist leaves stay shut by a deny-all that is not there yet.
+        yield from deny
+        deny = ()
+    yield from (*allow, *_service_write(policy, service), *deny)
+
+
+def _moves_on(allow: Iterable[Write]) -> bool:
+    return any(difference.path == "spec.podSelector" for write in allow for difference in write.differences)
 
 
 def _allowlist_impossible(snapshot: Snapshot, policy: Policy, service: Service) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from logging import Logger
 
-from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey
+from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey, TrafficPolicy
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention, Pace
@@ -162,8 +162,9 @@ class Reconciler:
 
     def _failure(self, write: Write, error: ApiError) -> Failure:
         # A conflict proves no stranger: where nobody has heard of his object yet, its event or the next try tells.
-        seen = self._store.network_policies.get(write.namespace, write.name) is not None
-        if write.verb is Verb.CREATE and isinstance(error, Conflict) and seen:
+        seen = self._store.network_policies.get(write.namespace, write.name)
+        theirs = seen is not None and write.policy is not None and not seen.is_child_of(write.policy.name)
+        if write.verb is Verb.CREATE and isinstance(error, Conflict) and theirs:
             return Failure(reason=Reason.NAME_CONFLICT, message=not_ours(write.name))
         return _refusal(error)
 
@@ -235,8 +236,7 @@ class Reconciler:
         status = f"status of policy {policy.key}"
         if self._is_put_off(snapshot.key, status, current):
             return
-        what = _what(f"{Kind.SERVICE}/{snapshot.key.name}", TRAFFIC_POLICY)
-        contender = self._contention.contender(snapshot.key, what, now=self._time())
+        contender = self._contender(snapshot)
         case = Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
         try:
             left = await self._reporter.report(case)
@@ -252,6 +252,13 @@ class Reconciler:
                 current.retry = "the policy has changed meanwhile"
             case Later(delay) if delay is not None:
                 current.delays.append(delay)
+
+    def _contender(self, snapshot: Snapshot) -> str:
+        """Who keeps taking the traffic policy back from the holder; nobody from one that does not manage it."""
+        if snapshot.holder is None or snapshot.holder.traffic_policy is not TrafficPolicy.LOCAL:
+            return ""
+        what = _what(f"{Kind.SERVICE}/{snapshot.key.name}", TRAFFIC_POLICY)
+        return self._contention.contender(snapshot.key, what, now=self._time())
 
     def _tidy(self, key: ServiceKey, after: Snapshot) -> None:
         """Forgets what was remembered for objects that are gone, so that memory follows the cluster."""

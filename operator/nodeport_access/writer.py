@@ -15,6 +15,10 @@ from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write
 from nodeport_access.store import Store
 
+NOTHING_YET = "1"
+"""The resourceVersion of no object: etcd is at 1 before its first write. An apply with it creates an object, and is
+refused where there is one; without, it is carried out on a stranger's with which no field conflicts."""
+
 
 class Api(Protocol):
     """What a pass needs of the API server: ``kube.Client``, or the demo's cluster in memory."""
@@ -56,7 +60,7 @@ class Writer:
         self._store = store
 
     async def carry_out(self, write: Write) -> None:
-        """Carries out one write. Conflict means that an object under the name of a new child is somebody else's."""
+        """Carries out one write. Conflict means that something has the name of a new child."""
         match write.verb:
             case Verb.CREATE:
                 if write.differences:
@@ -90,19 +94,10 @@ class Writer:
             raise OutdatedError(corrected=True)
 
     async def _create(self, write: Write) -> None:
-        applied = await self._apply(write, write.body or {}, force=False)
-        observed = self._store.network_policies.get(write.namespace, write.name)
-        if applied.created or observed is None:
-            return
-        if not observed.made_by_us:
-            # It was there, and somebody else's: 201 alone proves a creation. Only ours: an answer of ours was lost.
-            await self._withdraw(write, applied.object)
-
-    async def _withdraw(self, write: Write, observed: Body) -> None:
-        metadata = {"name": write.name, "namespace": write.namespace, "uid": observed["metadata"]["uid"]}
-        nothing: Body = {"apiVersion": observed["apiVersion"], "kind": observed["kind"], "metadata": metadata}
-        await self._apply(write, nothing, force=False)
-        raise Conflict(status=409, reason="AlreadyExists", message="the object was there before")
+        """Whatever has the name already is left untouched, be it a stranger's or our own whose answer was lost."""
+        body = write.body or {}
+        guarded = {**body, "metadata": {**body["metadata"], "resourceVersion": NOTHING_YET}}
+        await self._apply(write, guarded, force=False)
 
     async def _update(self, write: Write) -> None:
         body = write.body or {}

@@ -41,6 +41,7 @@ from nodeport_access.kube import (
     load_configuration,
 )
 from nodeport_access.watches import Pace, Watch
+from nodeport_access.writer import NOTHING_YET
 from testbed import objects
 from testbed.cluster import Cluster, Refused
 from testbed.control_plane import ControlPlane
@@ -122,6 +123,22 @@ async def test_the_first_apply_creates_and_the_same_again_changes_nothing(
     apply = partial(client.apply, SERVICES, namespace=namespace, name="shop", body=local(stored), force=True)
     versions = {(await apply()).object["metadata"]["resourceVersion"] for _ in range(3)}
     assert len(versions) == 1
+
+
+async def test_an_apply_with_the_first_version_of_all_creates_and_never_meets_anything(
+    client: Client, cluster: Cluster, namespace: str
+) -> None:
+    # Without a guard the apply meets this one, in no conflict: an empty selector is nobody's.
+    for_all_pods = objects.network_policy(namespace=namespace, name="theirs", spec={"policyTypes": ["Ingress"]})
+    theirs = cluster.create(for_all_pods)
+    for name in ("theirs", "ours"):
+        apply = partial(client.apply, NETWORK_POLICIES, namespace=namespace, name=name, force=False)
+        body = deny_all(namespace, name, resourceVersion=NOTHING_YET)
+        if name == "ours":
+            assert (await apply(body=body)).created
+        with pytest.raises(Conflict, match="the object has been modified"):
+            await apply(body=body)
+    assert cluster.get("NetworkPolicy", "theirs", namespace=namespace) == theirs
 
 
 async def test_an_apply_without_force_is_refused_by_name_of_the_owner_and_with_force_takes_the_field(

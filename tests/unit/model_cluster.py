@@ -175,6 +175,9 @@ class ModelCluster:
             made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata}
             stored = self._keep(made, wanted, {path: {OURS} for path in wanted})
             return Applied(object=stored, created=True)
+        version = found["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion", version) != version:
+            raise Conflict(status=409, reason="Conflict", message="the object has been modified")
         if body["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
             raise Invalid(status=422, reason="Invalid", message="metadata.uid: field is immutable")
         fields = dict(_fields(found))

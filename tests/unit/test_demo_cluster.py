@@ -429,6 +429,14 @@ def ready(status: str) -> Body:
     return {"observedGeneration": 1, "conditions": [condition]}
 
 
+async def test_an_apply_with_a_version_creates_and_is_refused_where_the_version_is_another(server: Server) -> None:
+    applied = await server.apply(guarded_by_version(server, "1"))
+    assert applied.created
+    stale = await refusal(server.apply(guarded_by_version(server, "1")))
+    assert (stale.status, "the object has been modified" in stale.message) == (409, True)
+    assert not (await server.apply(guarded_by_version(server, version(applied.object)))).created
+
+
 async def test_a_status_is_guarded_by_the_version_and_replaces_what_we_set(server: Server) -> None:
     first = version(server.policy)
     stored = await server.apply_status({**ready("True"), "nodePorts": [31602]}, version=first)
@@ -462,7 +470,7 @@ UNKNOWN: dict[str, Callable[[Server], Coroutine[Any, Any, Any]]] = {
         NODES, namespace=None, name="n", body={"apiVersion": "v1", "kind": "Node", "metadata": {}}, force=True
     ),
     "another field": lambda server: server.apply({**taking(service_in(server), sessionAffinity="ClientIP")}),
-    "a version as guard": lambda server: server.apply(guarded_by_version(server)),
+    "any version as guard": lambda server: server.apply(guarded_by_version(server, "0")),
     "a deletion that has to wait": lambda server: held_and_deleted(server),
     "a kind that is not the resource's": lambda server: server.cluster.apply(
         SERVICES, namespace=NAMESPACE, name="shop", body=server.child(), force=True
@@ -479,9 +487,9 @@ async def held_and_deleted(server: Server) -> None:
     await server.delete(server.patch(NETWORK_POLICIES, "shop-allow", {"metadata": {"finalizers": ["hold"]}}))
 
 
-def guarded_by_version(server: Server) -> Body:
+def guarded_by_version(server: Server, version: str) -> Body:
     body = server.child()
-    body["metadata"]["resourceVersion"] = "0"
+    body["metadata"]["resourceVersion"] = version
     return body
 
 

@@ -76,6 +76,16 @@ HAND_OVERS = [
     story(WORK, "twin is created", WORK, "shop is made auditing"),
     story("shop is made for a namespace", WORK, "shop is made for a service", "twin is created"),
     story(WORK, "shop is made for others", "shop is made for a namespace"),
+    # The allowlist moves on to other pods, and those that it leaves have only the deny-all that is to come.
+    story(
+        WORK,
+        "the service is removed",
+        WORK,
+        "shop-deny-all is removed",
+        "shop is made for a namespace",
+        "the service is created",
+        "the service is selecting {'app': 'other'}",
+    ),
 ]
 
 

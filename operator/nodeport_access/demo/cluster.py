@@ -176,8 +176,10 @@ class Cluster:
     def _guard(self, resource: Resource, name: str, record: Record | None, metadata: Body) -> None:
         """What an apply says of the object that it means. A uid never lets it create one."""
         uid = metadata.get("uid")
-        if "resourceVersion" in metadata:
-            raise NotModelled("an apply that is guarded by resourceVersion, other than of a status")
+        if metadata.get("resourceVersion") == "0":
+            raise NotModelled("an apply to any version")
+        if record is not None and metadata.get("resourceVersion", str(record.version)) != str(record.version):
+            raise refusals.modified(resource, name)
         if uid and record is None:
             text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise refusals.conflict(resource, name, text)
