@@ -51,6 +51,11 @@ test-unit: .venv/.dev ## unit tests only, on every core (ARGS="-k cidrs" runs so
 test-api: .venv/.dev build-testbed ## the tests on a real API server, and of what the image holds
 	@$(BIN)/python -m pytest tests/image tests/api -n 4 --dist worksteal $(ARGS)
 
+HISTORIES ?= 50
+.PHONY: test-histories
+test-histories: .venv/.dev build-testbed ## HISTORIES=50 batches of long random histories, and all planted bugs (about an hour)
+	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/api/test_histories.py --long $(ARGS)
+
 # Two at once: they measure how long things take.
 .PHONY: test-faults
 test-faults: .venv/.dev build-testbed ## the whole table of faults of the API server, also what takes minutes of silence

@@ -2,7 +2,7 @@
 
 kubectl costs about 100 ms a call and this about 2, so it is what tests look at the world with.
 
-Not its business: kinds and their paths (`testbed.cluster`), retries, watches.
+Not its business: kinds and their paths (`testbed.cluster`), retries, what the events of a watch mean.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,31 @@ class ApiClient:
         if answer.headers.get("Content-Type", "").startswith("application/json"):
             return answer.status, answer.json()
         return answer.status, {"text": answer.data.decode(errors="replace")}
+
+    def stream(self, path: str, *, seconds: float = 10) -> Generator[Json]:
+        """Send one GET and yield the answer line by line as it comes, each line as JSON: a watch. Whoever has seen
+        enough closes the iterator.
+
+        Raises ApiUnavailable when there is no answer, or when the next line does not come within `seconds`.
+        """
+        try:
+            answer = self._pool.request(
+                "GET",
+                self._url + path,
+                headers=self._headers,
+                timeout=urllib3.Timeout(seconds),
+                redirect=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiUnavailable(f"GET {path}: {error}") from error
+        try:
+            for line in answer:
+                yield json.loads(line)
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiUnavailable(f"GET {path}: {error}") from error
+        finally:
+            answer.close()
 
     def close(self) -> None:
         """Close the kept connections. Safe to repeat."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -219,12 +219,22 @@ class ControlPlane:
 
         Raises ApiUnavailable when there is no answer, and ForeignKubeconfig.
         """
+        return self._client(kubeconfig).request(
+            method, path, body, content_type=content_type, headers=headers, seconds=seconds
+        )
+
+    def stream(self, path: str, *, seconds: float = 10) -> Generator[Json]:
+        """The answer to a GET as the harness, line by line as it comes: a watch.
+
+        Raises ApiUnavailable when there is no answer, or when the next line does not come within `seconds`.
+        """
+        return self._client(None).stream(path, seconds=seconds)
+
+    def _client(self, kubeconfig: Path | None) -> ApiClient:
         kubeconfig = self.own(kubeconfig or self.admin_kubeconfig)
         if kubeconfig not in self._clients:
             self._clients[kubeconfig] = ApiClient(kubeconfig=kubeconfig)
-        return self._clients[kubeconfig].request(
-            method, path, body, content_type=content_type, headers=headers, seconds=seconds
-        )
+        return self._clients[kubeconfig]
 
     def kubectl(
         self,

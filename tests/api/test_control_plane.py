@@ -292,3 +292,24 @@ def test_a_refusal_carries_code_and_words_of_the_api_server(cluster: Cluster, na
         cluster.create(objects.service(namespace=namespace, name="web", selector=LABELS, type="Nonsense"))
 
     assert refused.value.code == 422
+
+
+def test_a_watch_is_read_event_by_event(control_plane: ControlPlane, cluster: Cluster, namespace: str) -> None:
+    maps = f"/api/v1/namespaces/{namespace}/configmaps"
+    version = control_plane.request("GET", maps)[1]["metadata"]["resourceVersion"]
+    events = control_plane.stream(f"{maps}?watch=true&resourceVersion={version}")
+    try:
+        for name in ("one", "two"):
+            cluster.create(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}}
+            )
+            event = next(event for event in events if event["object"]["metadata"]["name"] in ("one", "two"))
+            assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", name)
+    finally:
+        events.close()
+    with pytest.raises(ApiUnavailable):
+        next(
+            control_plane.stream(
+                f"{maps}?watch=true&resourceVersion={version}&fieldSelector=metadata.name=none", seconds=1
+            )
+        )

@@ -1,0 +1,231 @@
+"""At no moment is access wider than the wider of before and after: the rule, as it can be asked of a history in which
+everything races.
+
+Between two quiet moments the operator may have seen each object in any of its versions, and each a little later than
+another. So it may act on any combination of them, and what it may admit is what some combination asks for. What holds
+in *all* of them it has to honour at every moment:
+
+- a policy that has guarded the same pods in every version since the last quiet (*firmly*), and of which at least one
+  NetworkPolicy isolates them at this moment, keeps them shut: after whatever somebody else than the harness writes or
+  deletes, nobody newly gets in whom no version of a policy for these pods allows;
+- a Service that every version of every policy wants Local, one of them firmly, does not stop being Local by anybody
+  else's write;
+- no such write touches a NetworkPolicy that is not the operator's;
+- and the other way round: whom every version of the policy that holds the Service allows, no such write cuts off.
+
+Not its business: what is right in the end (`expected`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tests.api.access import MANAGER, Json, after
+from tests.api.histories.admission import (
+    Access,
+    admitted,
+    allowed,
+    beyond,
+    enforcing,
+    has_node_ports,
+    isolates,
+    selector_of,
+)
+from tests.api.histories.trail import KINDS
+from tests.api.histories.vocabulary import POD_LABELS, Labels
+
+
+@dataclass(slots=True)
+class _Versions:
+    """What one policy or one Service was since the last quiet; None where it was not there."""
+
+    seen: dict[str, list[Json | None]] = field(default_factory=dict)
+
+    def add(self, name: str, version: Json | None) -> None:
+        self.seen.setdefault(name, [None]).append(version)
+
+    def of(self, name: str) -> list[Json | None]:
+        return self.seen.get(name, [None])
+
+    def begin(self, now: Mapping[str, Json]) -> None:
+        self.seen = {name: [version] for name, version in now.items()}
+
+
+class Guarding:
+    """One namespace, held to the rule."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[str, Json]] = {kind: {} for kind in KINDS}
+        self._policies = _Versions()
+        self._services = _Versions()
+        self._touched: set[str] = set()
+
+    def quiet(self) -> None:
+        """What was before this moment, the operator no longer acts upon."""
+        self._policies.begin(self._objects["NodePortAccessPolicy"])
+        self._services.begin(self._objects["Service"])
+        self._touched.clear()
+
+    def resume(self, objects: Mapping[str, Mapping[str, Json]]) -> None:
+        """Goes on from this state, of which it is not known how it came about: nothing has been all the time."""
+        self._objects = {kind: dict(objects[kind]) for kind in KINDS}
+        for name in self._policies.seen:
+            self._policies.add(name, None)
+
+    def take(self, event: Json, *, own: bool) -> str | None:
+        """Goes on by one event; ``own`` where it is the harness's doing. A sentence where the rule was broken."""
+        kind, name = event["object"]["kind"], event["object"]["metadata"]["name"]
+        before = self._objects[kind]
+        self._objects[kind] = after(before, event)
+        match kind:
+            case "NodePortAccessPolicy":
+                self._policies.add(name, self._objects[kind].get(name))
+            case "Service":
+                broken = None if own else self._no_longer_local(name, before)
+                self._services.add(name, self._objects[kind].get(name))
+                return broken and f"after {_told(event)}, {broken}"
+            case "NetworkPolicy" if own:
+                self._touched.add(name)
+            case "NetworkPolicy":
+                if name in before and not _ours(before[name]):
+                    return f"after {_told(event)}, a stranger's NetworkPolicy is not as he left it"
+                for labels in POD_LABELS:
+                    if broken := self._wider(labels, before) or self._cut_off(name, labels, before):
+                        return f"after {_told(event)}, {broken}"
+        return None
+
+    def _wider(self, labels: Labels, before: Mapping[str, Json]) -> str | None:
+        got_in = beyond(admitted(before.values(), labels), admitted(self._objects["NetworkPolicy"].values(), labels))
+        if not got_in:
+            return None
+        guards = [name for name in self._firm(labels) if _stands(name, before, labels)]
+        if not guards or not (more := beyond(self._asked_for(labels), got_in)):
+            return None
+        some = sorted(more, key=str)[:5]
+        return f"{len(more)} got in to pods {dict(labels)} whom nobody allows, among them {some}; {guards} guarded them"
+
+    def _cut_off(self, name: str, labels: Labels, before: Mapping[str, Json]) -> str | None:
+        """An allowlist that stood is the only thing that such a write could take somebody's access by."""
+        policy, was = name.removesuffix("-allow"), before.get(name)
+        versions = self._policies.of(policy)
+        if policy == name or not _living(versions) or not self._selects(versions, labels):
+            return None
+        if was is None or not _is_guard(was, labels):
+            return None
+        now = admitted(self._objects["NetworkPolicy"].values(), labels)
+        if not (lost := beyond(now, admitted([was], labels) & self._always_allowed(policy))):
+            return None
+        return f"{sorted(lost, key=str)[:5]} were cut off from pods {dict(labels)} although {policy} allows them"
+
+    def _always_allowed(self, name: str) -> Access:
+        """Whom each version of a policy admits by each version of its Service, while none other may hold that."""
+        versions = [one for one in self._policies.of(name) if one is not None]
+        service = versions[0]["spec"]["serviceRef"]["name"]
+        order = min(map(_claim_order, versions))
+        rivals = [one for other in self._policies.seen.values() for one in self._naming(other, service)]
+        if any(enforcing(one) and _claim_order(one) < order for one in rivals):
+            return frozenset()
+        every = [
+            frozenset(allowed(policy, one, expiring=False))
+            for policy in versions
+            for one in self._services.of(service)
+            if selector_of(one)
+        ]
+        return frozenset.intersection(*every) if every else frozenset()
+
+    def _firm(self, labels: Labels) -> list[str]:
+        """The names of policies that guard pods with these labels in every version since the last quiet."""
+        return [
+            name
+            for name, versions in self._policies.seen.items()
+            if _living(versions) and (self._selects(versions, labels) or self._selects_all(name, versions))
+        ]
+
+    def _selects(self, versions: list[Json | None], labels: Labels) -> bool:
+        """Where its Service is gone or has no selector, the policy holds on to what it guarded."""
+        selectors = [selector for one in self._services.of(_service_of(versions)) if (selector := selector_of(one))]
+        return all(selector.items() <= labels.items() for selector in selectors)
+
+    def _selects_all(self, name: str, versions: list[Json | None]) -> bool:
+        """Isolation Namespace, and no other policy for the Service, which might have to wait. The deny-all alone
+        isolates the whole namespace: what a stranger does to it, the operator need not have seen yet."""
+        if f"{name}-deny-all" in self._touched:
+            return False
+        service = _service_of(versions)
+        alone = all(
+            other is versions or not any(map(enforcing, self._naming(other, service)))
+            for other in self._policies.seen.values()
+        )
+        return alone and all(one is not None and one["spec"].get("isolation") == "Namespace" for one in versions)
+
+    @staticmethod
+    def _naming(versions: list[Json | None], service: str) -> Iterator[Json]:
+        yield from (one for one in versions if one is not None and one["spec"]["serviceRef"]["name"] == service)
+
+    def _asked_for(self, labels: Labels) -> Access:
+        """Whom any version of any policy admits by any version of a Service for these pods."""
+        return frozenset(
+            one
+            for versions in self._policies.seen.values()
+            for policy in versions
+            if policy is not None and enforcing(policy)
+            for service in self._services.of(policy["spec"]["serviceRef"]["name"])
+            if (selector := selector_of(service)) and selector.items() <= labels.items()
+            for one in allowed(policy, service)
+        )
+
+    def _no_longer_local(self, name: str, before: Mapping[str, Json]) -> str | None:
+        was, now = before.get(name), self._objects["Service"].get(name)
+        if was is None or now is None or _local(now) or not _local(was):
+            return None
+        naming = [
+            versions for versions in self._policies.seen.values() if any(True for _ in self._naming(versions, name))
+        ]
+        firm = any(_living(versions) for versions in naming)
+        every = [one for versions in naming for one in self._naming(versions, name) if enforcing(one)]
+        with_node_ports = all(one is not None and has_node_ports(one) for one in self._services.of(name))
+        if firm and with_node_ports and all(one["spec"].get("trafficPolicy", "Local") == "Local" for one in every):
+            return f"Service {name} is no longer Local, which every policy has wanted all the time"
+        return None
+
+
+def _living(versions: list[Json | None]) -> bool:
+    """One and the same policy all the time, enforcing."""
+    there = [one for one in versions if one is not None]
+    uids = {one["metadata"]["uid"] for one in there}
+    return len(there) == len(versions) and len(uids) == 1 and all(map(enforcing, there))
+
+
+def _service_of(versions: list[Json | None]) -> str:
+    return next(str(one["spec"]["serviceRef"]["name"]) for one in versions if one is not None)
+
+
+def _stands(policy: str, network_policies: Mapping[str, Json], labels: Labels) -> bool:
+    """Whether a child of the policy isolates pods with these labels."""
+    children = (network_policies.get(f"{policy}{suffix}") for suffix in ("-allow", "-deny-all"))
+    return any(child is not None and _is_guard(child, labels) for child in children)
+
+
+def _is_guard(child: Json, labels: Labels) -> bool:
+    """The operator's, and in force for pods with these labels."""
+    return _ours(child) and isolates(child, labels)
+
+
+def _ours(child: Json) -> bool:
+    return any(entry["manager"] == MANAGER for entry in child["metadata"].get("managedFields") or ())
+
+
+def _claim_order(policy: Json) -> tuple[str, str]:
+    return policy["metadata"]["creationTimestamp"], policy["metadata"]["name"]
+
+
+def _local(service: Json) -> bool:
+    return bool(service["spec"].get("externalTrafficPolicy") == "Local")
+
+
+def _told(event: Json) -> str:
+    found = event["object"]
+    managers = found["metadata"].get("managedFields") or [{}]
+    last = max(managers, key=lambda entry: entry.get("time", "")).get("manager", "nobody")
+    return f"{event['type']} {found['kind']}/{found['metadata']['name']} (last written by {last})"
