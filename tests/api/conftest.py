@@ -100,6 +100,13 @@ def shared_operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPa
         yield operator
     finally:
         operator.close()
+    assert_without_fault(operator)
+
+
+def assert_without_fault(operator: OperatorProcess) -> None:
+    """A pass that fails by a bug ends nothing, and may be made good by the next: nobody would notice."""
+    faults = [line for line in operator.log_lines() if "by a fault of the operator" in line]
+    assert faults == []
 
 
 class StartOperator(Protocol):
@@ -135,11 +142,16 @@ def start_operator(tmp_path: Path) -> Iterator[StartOperator]:
                 control_plane, log=log, kubeconfig=kubeconfig, flags=flags, environment=environment, module=module
             )
             started.callback(operator.close)
+            if module == "nodeport_access":
+                ours.append(operator)
             if ready:
                 operator.wait_until_ready()
             return operator
 
+        ours: list[OperatorProcess] = []
         yield start
+    for operator in ours:
+        assert_without_fault(operator)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def guarded(quiet_control_plane: ControlPlane, tmp_path_factory: pytest.TempPath
             witness = Witness(site)
             yield found
             witness.assert_never_wider()
-            operator.stop()
+            assert operator.exit_code is None
         finally:
             operator.close()
 

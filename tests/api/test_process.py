@@ -48,7 +48,7 @@ def test_a_certificate_authority_without_key_identifiers_is_good_enough_on_every
     site.create_service()
     site.create_policy()
     site.await_ready()
-    operator.stop()
+    assert operator.exit_code is None
 
 
 def test_a_crash_of_one_of_its_own_tasks_ends_it_and_says_why(
@@ -81,7 +81,7 @@ def test_a_fault_over_one_service_stops_the_guard_of_no_other(
     assert 'nodeport_access_reconcile_total{outcome="Failed"}' in operator.metrics()
     assert any("RuntimeError: stumbled over a marked Service" in line for line in operator.log_lines())
     assert written(plane, tampered.MARK, since=begin) == 0
-    operator.stop()
+    operator.close()
 
     start_operator(plane)
     site.await_ready(tampered.MARK)
@@ -145,7 +145,8 @@ def test_a_revoked_token_is_told_and_a_new_one_in_the_file_works_within_seconds(
         other.create_service()
         other.create_policy()
         other.await_ready()
-        operator.stop()
+        assert operator.exit_code is None
+        operator.close()
 
 
 UNREADY = "nodeportaccesspolicies.nodeport-access.io: 401 Unauthorized: Unauthorized\n"

@@ -65,7 +65,6 @@ def test_a_clock_that_is_set_is_believed_at_once_in_both_directions(
         site.await_ready(name)
         assert "lastDrift" not in site.status(name)
     assert operator.health("/healthz")[0] == operator.health("/readyz")[0] == 200
-    operator.stop()
 
 
 def noticed(operator: OperatorProcess) -> int:
@@ -94,7 +93,7 @@ def test_an_entry_that_ends_while_nobody_can_close_it_is_closed_as_soon_as_someb
         end = moment(seconds=4)
         site.edit_policy(allowedCIDRs=ending(end))
         site.await_allowlist(BEFORE)
-        operator.stop()
+        operator.close()
         until(lambda: moment(seconds=0) > end, "the end of the entry")
         assert site.allowlist() == BEFORE
         start_operator(plane)
