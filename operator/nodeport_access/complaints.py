@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 EVERY_SECONDS = 60.0
+API_SERVER = "the API server"
+"""The topic of all who get no answer: they say it with one voice."""
 
 
 class Complaints:

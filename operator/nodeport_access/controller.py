@@ -78,6 +78,7 @@ class Controller:
         self._recorder = Recorder(
             client=client, metrics=metrics, clock=clock, time=time, random=random, instance=instance, log=log
         )
+        complaints = Complaints(time=time)
         self._reconciler = Reconciler(
             api=client,
             store=self.store,
@@ -86,8 +87,8 @@ class Controller:
             clock=clock,
             time=time,
             log=log,
+            complaints=complaints,
         )
-        complaints = Complaints(time=time)
         shared: dict[str, Any] = {
             "client": client,
             "time": time,

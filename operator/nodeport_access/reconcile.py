@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from logging import Logger
 
 from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey, TrafficPolicy
 from nodeport_access.checks import Case, not_ours
-from nodeport_access.complaints import Complaints
+from nodeport_access.complaints import API_SERVER, Complaints
 from nodeport_access.contention import Contention, Pace
 from nodeport_access.doubts import Doubts
 from nodeport_access.drift import TRAFFIC_POLICY
@@ -76,6 +76,7 @@ class Reconciler:
         clock: Callable[[], datetime],
         time: Callable[[], float],
         log: Logger,
+        complaints: Complaints | None = None,
     ) -> None:
         self._store = store
         self._metrics = metrics
@@ -88,7 +89,7 @@ class Reconciler:
         self._contention = Contention()
         self._patience = Patience()
         self._doubts = Doubts()
-        self._complaints = Complaints(time=time)
+        self._complaints = complaints or Complaints(time=time)
         self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
     async def reconcile(self, key: ServiceKey) -> Outcome:
@@ -154,7 +155,7 @@ class Reconciler:
             self._fail(key, write.object, failure, error, current)
             _stop(write, current)
             if not (isinstance(error, Forbidden) and error.namespace_terminating):
-                self._complain(key, write, failure)
+                self._complain(key, write, failure, error)
             return
         self._doubts.done(key, write)
         self._complaints.settle((key, write.object))
@@ -215,8 +216,8 @@ class Reconciler:
             extra |= {"writer": drift.writer, "effect": str(drift.effect)}
         self._log.info("%s %s in %s", write.object, DONE_WORDS[write.verb], write.namespace, extra=extra)
 
-    def _complain(self, key: ServiceKey, write: Write, failure: Failure) -> None:
-        if not self._complaints.due((key, write.object)):
+    def _complain(self, key: ServiceKey, write: Write, failure: Failure, error: ApiError) -> None:
+        if not self._complaints.due(_topic(error, write.kind, (key, write.object))):
             return
         self._log.warning(
             "%s in %s not %s: %s",
@@ -243,7 +244,7 @@ class Reconciler:
         except ApiError as error:
             failure = _refusal(error)
             self._fail(snapshot.key, status, failure, error, current)
-            if self._complaints.due((snapshot.key, policy.key)):
+            if self._complaints.due(_topic(error, "status", (snapshot.key, policy.key))):
                 self._log.warning("%s not written: %s", status, failure.message)
             return
         self._complaints.settle((snapshot.key, policy.key))
@@ -317,6 +318,19 @@ def _refusal(error: ApiError) -> Failure:
             return Failure(reason=Reason.APPLY_FAILED, message=str(error), retry_after=seconds)
         case _:
             return Failure(reason=Reason.APPLY_FAILED, message=str(error))
+
+
+def _topic(error: ApiError, kind: str, written: Hashable) -> Hashable:
+    """What is said once, however many objects it concerns, or what was to be written where it concerns that alone."""
+    match error:
+        case Unreachable(status=0):
+            return API_SERVER
+        case Unreachable() | Unauthorized():
+            return (API_SERVER, error.status)
+        case Forbidden():
+            return (API_SERVER, error.status, kind)
+        case _:
+            return written
 
 
 def _cut_off(error: ApiError) -> bool:

@@ -25,7 +25,7 @@ from random import Random
 from typing import NoReturn, Protocol
 
 from nodeport_access.api import Body
-from nodeport_access.complaints import Complaints
+from nodeport_access.complaints import API_SERVER, Complaints
 from nodeport_access.kube import (
     PODS,
     ApiError,
@@ -113,6 +113,7 @@ class _Source:
         self._pace = pace or Pace()
         self._synced = asyncio.Event()
         self._failures = 0
+        self._gone = False
         self._complained = False
         self._complaints = complaints or Complaints(time=time, every=self._pace.complaint)
 
@@ -144,7 +145,8 @@ class _Source:
     async def _wait_out(self, error: ApiError, *, verb: str) -> None:
         """Says why nothing is heard, and waits as long as it makes sense to wait for that."""
         self._failures += 1
-        if isinstance(error, Gone) and self._failures == 1:
+        again, self._gone = self._gone, isinstance(error, Gone)
+        if self._gone and not again:
             self._log.info("%s: the version last seen is too old, listing again", self, extra=self._labels())
         else:
             self.refused = error
@@ -152,7 +154,8 @@ class _Source:
         await asyncio.sleep(self._delay(error))
 
     def _complain(self, error: ApiError, *, verb: str) -> None:
-        if not self._complaints.due("the API server" if isinstance(error, Unreachable) else str(self)):
+        # A refusal concerns the kind in all namespaces as a rule, of which there may be hundreds.
+        if not self._complaints.due(API_SERVER if isinstance(error, Unreachable) else str(self.resource)):
             return
         self._complained = True
         self._log.warning("%s: %s", self, _why(error, verb=verb, resource=self.resource), extra=self._labels())
@@ -227,7 +230,7 @@ class Watch(_Source):
             raise
         finally:
             if opened_at is not None and self._time() - opened_at >= self._pace.settled:
-                self._failures = 0
+                self._failures, self._gone = 0, False
         if self._time() - opened_at < self._pace.shortest_stream:
             raise Unreachable(message="the stream ended as soon as it was open")
 
@@ -352,7 +355,7 @@ class Feed:
         if error is not None:
             self._gaps.add(path)
             self._refused[path] = error
-            topic = "the API server" if isinstance(error, Unreachable) else f"the feed of {path}"
+            topic = API_SERVER if isinstance(error, Unreachable) else f"the feed of {path}"
             self._complain(topic, _why(error, verb=verb, resource=self.resource))
         elif verb != "watch":
             self._gaps.add(path)

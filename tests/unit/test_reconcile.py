@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from nodeport_access import reconcile
 from nodeport_access.api import KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.complaints import API_SERVER
 from nodeport_access.events import Event as Telling
 from nodeport_access.kube import (
     ApiError,
@@ -1085,6 +1086,21 @@ async def test_a_failure_is_complained_of_once_a_minute(caplog: pytest.LogCaptur
     ] * 2
 
 
+@pytest.mark.parametrize("error", [AWAY, BUSY])
+async def test_an_api_server_that_answers_nobody_is_complained_of_once_a_minute_and_not_once_for_each_object(
+    error: ApiError, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = Operator(*WORLD, policy(name="second", service="second"), service(name="second"))
+    operator.fail(error)
+    for _ in range(119):
+        await operator.once()
+        await operator.once(ServiceKey(NAMESPACE, "second"))
+        operator.seconds += 1
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2, warnings
+    assert all(message.endswith(str(error)) for message in warnings)
+
+
 async def test_each_change_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="nodeport_access.test")
     operator = Operator(*WORLD)
@@ -1387,7 +1403,7 @@ async def test_nothing_is_remembered_of_what_is_gone() -> None:
     operator.cluster.create(policy(name="third", service="third", allowed=[]))
     operator.fail(AWAY)
     await operator.once(other)
-    left = [each for each in remembered(operator.reconciler) if "third" not in str(each)]
+    left = [each for each in remembered(operator.reconciler) if "third" not in str(each) and each != API_SERVER]
     assert left == []
 
 

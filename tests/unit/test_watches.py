@@ -503,6 +503,25 @@ async def test_a_version_that_grew_too_old_is_no_reason_to_complain(caplog: pyte
 
 
 @pytest.mark.looptime
+async def test_nor_is_it_after_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger=LOG.name)
+    old = Gone(status=410, reason="Expired", message="too old")
+    watch = await play(ScriptedClient(0, BUSY, BUSY, old), seconds=60)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+    assert "too old" in caplog.records[1].getMessage()
+    assert "works again" in caplog.records[2].getMessage()
+    assert watch.refused is None
+
+
+@pytest.mark.looptime
+async def test_a_version_that_is_too_old_again_and_again_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    old = Gone(status=410, reason="Expired", message="too old")
+    caplog.set_level(logging.INFO, logger=LOG.name)
+    await play(ScriptedClient(0, old, 0, old, 0, old), seconds=15)
+    assert [record.levelname for record in caplog.records][:2] == ["INFO", "WARNING"]
+
+
+@pytest.mark.looptime
 async def test_bookmarks_a_minute_apart_keep_a_stream_alive_and_silence_ends_it_after_ninety_seconds() -> None:
     client = ScriptedClient(0, 3600)
     watch = await play(client, seconds=3000)
