@@ -10,6 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import FaultProxy
@@ -37,6 +38,8 @@ class Machinery:
         self._operator: OperatorProcess | None = None
         self._is_paused = False
         self._has_controllers = True
+        self.controllers_started = 0.0
+        """By `time.monotonic`."""
 
     def start(self) -> None:
         """All of it."""
@@ -143,6 +146,7 @@ class Machinery:
             self._tell("the controller manager starts")
             self.control_plane.start_controller_manager()
             self._has_controllers = True
+            self.controllers_started = monotonic()
 
     def restart_api_server(self, *, kill: bool) -> None:
         """It forgets what its watches have told."""

@@ -29,6 +29,9 @@ WRITING = ("create", "update", "patch", "delete", "deletecollection")
 PATIENCE = 12.0
 """Seconds without any progress after which it counts as stuck. Longest waits: 5 s for the garbage collector, 8 s before
 a field that was taken back four times is repaired again."""
+CONTROLLERS = 40.0
+"""Seconds from their start until they certainly do their work; on a machine under load the garbage collector takes its
+time to find all kinds."""
 RESTLESS = 90.0
 """Seconds after which it must have come to rest, however much still moves."""
 PASSES = "nodeport_access_reconcile_total"
@@ -189,7 +192,7 @@ class World:
                 last, moved = versions, now
             if not wrong and now - moved >= STEADY:
                 return
-            if wrong and now - moved > PATIENCE:
+            if wrong and now > max(moved + PATIENCE, self.machinery.controllers_started + CONTROLLERS):
                 self._judge()
                 raise self._broken(wrong)
             if now - begin > RESTLESS:
