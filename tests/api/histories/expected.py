@@ -41,11 +41,13 @@ def _leftovers(seen: Seen) -> Iterator[str]:
     """What the garbage collector has still to take, and children of ours that no enforcing policy wants."""
     uids = {one["metadata"]["uid"] for one in seen.objects[KIND].values()}
     for name, item in seen.objects["NetworkPolicy"].items():
-        if any(one["uid"] not in uids for one in item["metadata"].get("ownerReferences") or () if one["kind"] == KIND):
+        metadata = item["metadata"]
+        gone = any(one["uid"] not in uids for one in metadata.get("ownerReferences") or () if one["kind"] == KIND)
+        if gone and "deletionTimestamp" not in metadata:
             yield f"NetworkPolicy {name} waits for the garbage collector"
         claims = claims_of(item)
         wanted = {one for one in claims if one in seen.objects[KIND] and enforcing(seen.objects[KIND][one])}
-        service = item["metadata"].get("labels", {}).get(SERVICE_LABEL, "")
+        service = metadata.get("labels", {}).get(SERVICE_LABEL, "")
         if claims and not wanted and _stays_shut(seen, service):
             yield f"NetworkPolicy {name} is left of {sorted(claims)}"
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+from testbed.cluster import path
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import FaultProxy
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
+from testbed.waiting import wait_for
 from tests.api.histories.troubles import TROUBLES
 
 STOP_SECONDS = 10.0
@@ -153,3 +155,6 @@ class Machinery:
         self._tell("the API server is killed, and starts" if kill else "the API server ends, and starts")
         self.control_plane.stop_api_server(kill=kill)
         self.control_plane.start_api_server()
+        # It is ready before it serves what a CustomResourceDefinition defines.
+        policies = path(kind="NodePortAccessPolicy")
+        wait_for(lambda: self.control_plane.request("GET", policies)[0] == 200, seconds=30, what="the CRD to be served")
