@@ -152,7 +152,7 @@ def test_a_revoked_token_is_told_and_a_new_one_in_the_file_works_within_seconds(
 UNREADY = "nodeportaccesspolicies.nodeport-access.io: 401 Unauthorized: Unauthorized\n"
 
 
-MANY, GUARDED = 320, 32
+MANY, GUARDED = 200, 24
 """Policies, and how many of them have a Service to guard: those make the work, all of them fill the queues of Kopf."""
 
 
