@@ -14,16 +14,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from nodeport_access import opening
-from nodeport_access.api import (
-    ALLOW_SUFFIX,
-    DENY_SUFFIX,
-    SERVICE_LABEL,
-    Policy,
-    PolicyKey,
-    ServiceKey,
-    TrafficPolicy,
-    parse_policy,
-)
+from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, SERVICE_LABEL, Policy, PolicyKey, ServiceKey, TrafficPolicy
 from nodeport_access.label_selectors import LabelIndex, Labels, SelectorIndex, selects
 from nodeport_access.observed import (
     EndpointSlice,
@@ -37,6 +28,7 @@ from nodeport_access.observed import (
     parse_pod,
     parse_service,
 )
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.shelf import Shelf
 from nodeport_access.snapshot import Snapshot, claim_order
 

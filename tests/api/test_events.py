@@ -18,10 +18,10 @@ from random import Random
 
 import pytest
 
-from nodeport_access.api import parse_policy
 from nodeport_access.events import INSTANCE_LIMIT, NOTE_LIMIT, Recorder, ready_changed
 from nodeport_access.kube import EVENTS, Client, Invalid, load_configuration
 from nodeport_access.metrics import Metrics
+from nodeport_access.policy_body import parse_policy
 from testbed import objects
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane

@@ -1,7 +1,7 @@
 """Whatever stands in an object, the pure chain from its body to plan and status never raises, and never opens a door.
 
-Not the business of this module: what is said about it (`test_api`), and what a real API server lets stand in an object
-(`tests/api/test_bad_input.py`).
+Not the business of this module: what is said about it (`test_policy_body`), and what a real API server lets stand in an
+object (`tests/api/test_bad_input.py`).
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from nodeport_access import desired
-from nodeport_access.api import Body, ConditionType, parse_policy
+from nodeport_access.api import Body, ConditionType
 from nodeport_access.checks import Case
 from nodeport_access.conditions import Condition, Status
 from nodeport_access.observed import parse_service
 from nodeport_access.outcome import Failure
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.reasons import Reason, Weight
 from nodeport_access.verdict import CHECKS, judge
 from tests.unit import builders

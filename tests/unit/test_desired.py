@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodeport_access import desired
-from nodeport_access.api import Body, Policy, parse_policy
+from nodeport_access.api import Body, Policy
 from nodeport_access.cidrs import Address
 from nodeport_access.observed import Service, TargetPort, parse_service
 from nodeport_access.plan import plan
+from nodeport_access.policy_body import parse_policy
 from tests.unit import builders
 from tests.unit.builders import NOW, snapshot_of
 from tests.unit.strategies import policies, properties, services

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nodeport_access import desired
-from nodeport_access.api import API_VERSION, KIND, POLICY_LABEL, Body, Effect, parse_policy
+from nodeport_access.api import API_VERSION, KIND, POLICY_LABEL, Body, Effect
 from nodeport_access.drift import (
     Difference,
     has_second_controller,
@@ -17,6 +17,7 @@ from nodeport_access.drift import (
     stripped_metadata,
 )
 from nodeport_access.observed import NetworkPolicy, parse_network_policy, parse_service
+from nodeport_access.policy_body import parse_policy
 from tests.unit import builders
 from tests.unit.builders import CHILD_FIELDS, NOW, ours, owner_field, stored, theirs
 

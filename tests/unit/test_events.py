@@ -21,13 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from nodeport_access.api import Body, Effect, Policy, parse_policy
+from nodeport_access.api import Body, Effect, Policy
 from nodeport_access.drift import Difference
 from nodeport_access.events import QUEUE_LIMIT, Event, Recorder, Type, drift_repaired, ready_changed
 from nodeport_access.kube import EVENTS, ApiError, Cause, Conflict, Forbidden, Invalid, NotFound, Resource, Unreachable
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import DELETED, Verb, Write
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.status import Drift, drift_of
 from tests.unit import builders
 from tests.unit.builders import NOW

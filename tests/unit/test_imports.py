@@ -22,7 +22,7 @@ PACKAGE = "nodeport_access"
 # A module may import from its own layer and from earlier ones, and nobody in a circle. A folder stands for everything
 # inside it.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "words": ("__init__", "api", "cidrs", "conditions", "fields", "outcome", "reasons"),
+    "words": ("__init__", "api", "cidrs", "conditions", "fields", "outcome", "policy_body", "reasons"),
     "facts": ("label_selectors", "observed", "rules", "snapshot"),
     "judgement": ("checks", "desired", "drift", "exposure", "opening", "verdict"),
     "decision": ("contention", "doubts", "evaluate", "patience", "plan", "status"),

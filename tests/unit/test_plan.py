@@ -11,9 +11,10 @@ import pytest
 from hypothesis import example, given
 
 from nodeport_access import desired
-from nodeport_access.api import KIND, POLICY_LABEL, Body, Effect, parse_policy
+from nodeport_access.api import KIND, POLICY_LABEL, Body, Effect
 from nodeport_access.observed import parse_service
 from nodeport_access.plan import Verb, Write, audit, plan
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.rules import EVERYONE
 from nodeport_access.snapshot import Role
 from tests.unit import builders

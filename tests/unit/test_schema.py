@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from nodeport_access import api, plan, reasons, status
-from nodeport_access.api import AllowedCIDR, Effect, Isolation, Mode, TrafficPolicy, parse_policy
+from nodeport_access.api import AllowedCIDR, Effect, Isolation, Mode, TrafficPolicy
 from nodeport_access.conditions import MESSAGE_LIMIT, Status
+from nodeport_access.policy_body import parse_policy
 
 CRD: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "crds" / "nodeportaccesspolicies.yaml").read_text(encoding="utf-8")

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from nodeport_access import desired
-from nodeport_access.api import Body, Effect, parse_policy
+from nodeport_access.api import Body, Effect
 from nodeport_access.checks import Case
 from nodeport_access.conditions import Status
 from nodeport_access.drift import Difference
 from nodeport_access.observed import parse_service
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import Verb, Write
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.status import PLAN_LIMIT, Drift, drift_of, same_status, status_after_fault, status_body, status_of
 from tests.unit import builders
 from tests.unit.builders import (

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import yaml
 
-from nodeport_access.api import Body, ServiceKey, parse_policy
+from nodeport_access.api import Body, ServiceKey
 from nodeport_access.cidrs import Address
 from nodeport_access.demo.endpoints import addresses, endpoint_slices, is_backend
 from nodeport_access.kube import NETWORK_POLICIES, NODES, PODS, POLICIES, SERVICES, Resource
 from nodeport_access.label_selectors import Labels
 from nodeport_access.observed import parse_endpoint_slice, parse_network_policy, parse_node, parse_pod, parse_service
+from nodeport_access.policy_body import parse_policy
 from nodeport_access.rules import admission
 
 PACKAGED = Path(__file__).with_name("scenario")

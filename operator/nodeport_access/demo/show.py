@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from nodeport_access.api import Body, Policy, parse_policy
+from nodeport_access.api import Body, Policy
 from nodeport_access.demo import access, kubectl_view, telling
 from nodeport_access.demo.access import Attempt, Intent
 from nodeport_access.demo.cluster import Sent
@@ -19,6 +19,7 @@ from nodeport_access.demo.stage import Stage
 from nodeport_access.evaluate import ByClusterAddress
 from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES
 from nodeport_access.observed import ServicePort
+from nodeport_access.policy_body import parse_policy
 
 PAUSE = 10.0
 """Seconds of the cluster's own time between two steps; nobody waits for them."""
