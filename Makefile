@@ -56,12 +56,6 @@ HISTORIES ?= 50
 test-histories: .venv/.dev build-testbed ## HISTORIES=50 batches of long random histories, and all planted bugs (about an hour)
 	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/api/test_histories.py --long $(ARGS)
 
-# Two at once: they measure how long things take.
-.PHONY: test-faults
-test-faults: .venv/.dev build-testbed ## the whole table of faults of the API server, also what takes minutes of silence
-	@$(BIN)/python -m pytest tests/api/test_kopf_feed.py tests/api/test_faults.py tests/api/test_outages.py \
-		-m "thorough or not thorough" -n 2 --dist worksteal $(ARGS)
-
 .PHONY: build-testbed
 build-testbed: .venv/.dev ## build the real API server, etcd and controller manager (once; about 20 minutes on 2 cores)
 	@$(BIN)/python -m testbed build

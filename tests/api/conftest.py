@@ -57,21 +57,21 @@ def programs(request: pytest.FixtureRequest) -> Programs:
 @pytest.fixture(scope="session")
 def control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The session's control plane: CRD, manifests, and the nodes of `testbed.scenario`. One per xdist worker."""
-    with _running(programs, tmp_path_factory.mktemp("control-plane")) as control_plane:
+    with running(programs, tmp_path_factory.mktemp("control-plane")) as control_plane:
         yield control_plane
 
 
 @pytest.fixture(scope="session")
 def quiet_control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """Another one for the session, on which no operator runs but the one that a test starts, and ends."""
-    with _running(programs, tmp_path_factory.mktemp("quiet-control-plane")) as control_plane:
+    with running(programs, tmp_path_factory.mktemp("quiet-control-plane")) as control_plane:
         yield control_plane
 
 
 @pytest.fixture
 def own_control_plane(programs: Programs, tmp_path: Path) -> Iterator[ControlPlane]:
     """A control plane of the test's own, in the same state, to stop and start as it likes (about 5 s)."""
-    with _running(programs, tmp_path / "control-plane") as control_plane:
+    with running(programs, tmp_path / "control-plane") as control_plane:
         yield control_plane
 
 
@@ -155,7 +155,8 @@ def start_operator(tmp_path: Path) -> Iterator[StartOperator]:
 
 
 @contextlib.contextmanager
-def _running(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
+def running(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
+    """A control plane in the state that all tests expect."""
     try:
         with ControlPlane(folder=folder, programs=programs) as control_plane:
             install(control_plane)
@@ -181,6 +182,12 @@ def pytest_runtest_makereport(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="take what shows the same in small by its full measure")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for `--long` only; not as deselected, which would make a usual run look like a part of one."""
+    if not config.getoption("--long"):
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
 
 
 @pytest.fixture(scope="session")

@@ -70,11 +70,15 @@ def operator_behind_proxy(
     *,
     folder: Path,
     begin_with: Callable[[FaultProxy], AbstractContextManager[object]] = nothing,
+    **flags: object,
 ) -> Iterator[Behind]:
-    """Start both, with a fault in the way from the beginning, wait until the operator is ready, and end both."""
+    """Start both, with a fault in the way from the beginning, wait until the operator is ready, and end both.
+
+    Flags as of `OperatorProcess`.
+    """
     with FaultProxy(control_plane) as proxy, begin_with(proxy):
         kubeconfig = proxy.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
-        operator = OperatorProcess(control_plane, log=folder / "operator.log", kubeconfig=kubeconfig)
+        operator = OperatorProcess(control_plane, log=folder / "operator.log", kubeconfig=kubeconfig, flags=flags)
         try:
             operator.wait_until_ready()
             yield Behind(Cluster(control_plane), proxy, operator)

@@ -107,9 +107,18 @@ class Recording:
 
         last = admitted(states[-1])
         for before, state in pairwise(states):
-            if f"last written by {MANAGER}" in str(state) and "DELETED" not in str(state):
+            if _is_ours(before, state):
                 assert not (more := admitted(state) - admitted(before) - last), f"after {state}, {more} got in"
                 assert is_local(state) or not is_local(before) or not is_local(states[-1]), str(state)
+
+
+def _is_ours(before: State, state: State) -> bool:
+    """Whether the operator's write led here: others' entries in managedFields have not grown by it."""
+    assert state.event is not None
+    found = state.event["object"]
+    known = before.objects[found["kind"]].get(found["metadata"]["name"], {"metadata": {}})["metadata"]
+    entries = [entry for entry in found["metadata"]["managedFields"] if entry not in known.get("managedFields", ())]
+    return state.event["type"] != "DELETED" and {entry["manager"] for entry in entries} == {MANAGER}
 
 
 def _events(file: Path) -> list[Json]:

@@ -76,7 +76,7 @@ ALWAYS = {
     *((name, "watch") for name in ("404", "410", "a-page", "503")),
     *((name, "list") for name in ("422", "500", "half")),
 }
-"""Faults of requests that every run has; the others come to the same, and are for `make test-faults`."""
+"""Faults of requests that every run has; the others come to the same, and are for `--long`."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_whatever_comes_over_its_stream_changes_of_policies_have_their_effect(
 @pytest.mark.parametrize(
     ("name", "verb"),
     [
-        pytest.param(name, verb, marks=() if (name, verb) in ALWAYS else pytest.mark.thorough)
+        pytest.param(name, verb, marks=() if (name, verb) in ALWAYS else pytest.mark.long)
         for verb in ("watch", "list")
         for name in REQUEST_FAULTS
     ],
@@ -211,7 +211,7 @@ def test_sigterm_ends_it_at_once_while_kopf_is_about_to_be_started_again(another
     assert another.operator.exit_code == 0
 
 
-@pytest.mark.thorough
+@pytest.mark.long
 def test_it_hears_although_discovery_knew_nothing_of_policies_when_it_began(
     quiet_control_plane: ControlPlane, tmp_path: Path
 ) -> None:
@@ -235,7 +235,7 @@ def test_it_hears_although_discovery_knew_nothing_of_policies_when_it_began(
         behind.cluster.delete_namespace(site.namespace)
 
 
-@pytest.mark.thorough
+@pytest.mark.long
 def test_a_stream_that_falls_silent_without_an_end_is_left_within_75_seconds(behind: Behind, site: Site) -> None:
     change = Change(behind, site)
     # A roster would tell, and one is taken whenever Kopf begins to hear.
