@@ -9,6 +9,7 @@ Not the business of this module: what comes by Kopf (`test_kopf_feed`), an API s
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import time
@@ -41,9 +42,9 @@ from testbed.fault_proxy import (
     SlowAnswer,
     StallStream,
 )
-from testbed.fault_proxy.faults import Fault
+from testbed.fault_proxy.faults import Fault, Forward, Reply, RequestFault
 from testbed.waiting import wait_for
-from tests.api.access import HTTP, Site
+from tests.api.access import HTTP, Site, until
 from tests.api.faulty import HALF_A_LINE, NO_OBJECT, UNKNOWN_TYPE, Behind, operator_behind_proxy
 from tests.api.recording import Recording
 
@@ -515,3 +516,100 @@ def drifts_in(behind: Behind) -> int:
     """All drifts that /metrics counts."""
     found = re.findall(r"^nodeport_access_drift_total\{.*\} (\S+)$", behind.operator.metrics(), re.M)
     return sum(int(float(count)) for count in found)
+
+
+# --- what a single fault shows ----------------------------------------------------------------------------------------
+
+
+class Busy(RequestFault):
+    """Answers 429 once, and knows when requests came."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        self.came: list[float] = []
+        self._answer = Answer(code=429, retry_after=retry_after)
+
+    async def meet(self, forward: Forward, removed: asyncio.Event) -> Reply:
+        self.came.append(time.monotonic())
+        return await (self._answer.meet(forward, removed) if len(self.came) == 1 else forward())
+
+
+@pytest.fixture
+def site(behind: Behind) -> Iterator[Site]:
+    """A namespace with a guarded Service."""
+    site = Site(behind.cluster, f"fault-{next(_numbers)}")
+    behind.cluster.create_namespace(objects.namespace(name=site.namespace))
+    site.create_service()
+    site.create_policy()
+    site.await_ready()
+    yield site
+    behind.cluster.delete_namespace(site.namespace)
+
+
+def test_a_write_that_is_to_be_put_off_waits_its_time_whatever_happens_meanwhile(behind: Behind, site: Site) -> None:
+    busy = Busy(retry_after=3)
+    with behind.proxy.inject(busy, verbs={"patch"}, namespaces={site.namespace}, names={"web-allow"}):
+        for number in range(1, 30):
+            site.edit_policy(allowedCIDRs=[{"cidr": f"192.0.2.{number}/32"}])
+            if len(busy.came) > 1:
+                break
+            time.sleep(0.2)
+        site.await_allowlist({"TCP/8080": [f"192.0.2.{number}/32"]})
+    assert busy.came[1] - busy.came[0] >= 3.0
+    assert busy.came[1] - busy.came[0] < 5.0
+
+
+def test_twenty_services_whose_writes_hang_keep_no_other_from_its_repair(behind: Behind, site: Site) -> None:
+    sick = Site(behind.cluster, f"fault-{next(_numbers)}")
+    behind.cluster.create_namespace(objects.namespace(name=sick.namespace))
+    names = [f"web-{number}" for number in range(20)]
+    for name in names:
+        sick.create_service(name, selector={"app": name})
+        sick.create_policy(name, service=name)
+    for name in names:
+        sick.await_ready(name)
+    with behind.proxy.inject(Hang(), verbs={"patch"}, namespaces={sick.namespace}) as injected:
+        for name in names:
+            sick.edit_policy(name, allowedCIDRs=[])
+        until(lambda: injected.hits >= 16, "all workers to hang")
+        begin = time.monotonic()
+        site.edit("NetworkPolicy", "web-deny-all", spec={"ingress": [{}]})
+        until(lambda: "ingress" not in site.network_policies()["web-deny-all"]["spec"], "the repair")
+        assert time.monotonic() - begin < 5, "31 s where sixteen that hang are all there are"
+        behind.assert_alive()
+    for name in names:
+        wait_for(partial(admits_nobody, sick, name), seconds=WRITING_SECONDS, what=name, every=0.2)
+    behind.cluster.delete_namespace(sick.namespace)
+
+
+def admits_nobody(site: Site, name: str) -> bool:
+    return site.allowlist(name) == {}
+
+
+@pytest.mark.parametrize("resource", ["services", "pods"])
+def test_while_a_watch_is_refused_it_is_unready_says_why_and_needs_no_new_start(
+    behind: Behind, site: Site, resource: str
+) -> None:
+    forbidden = Answer(code=403, message=f"no {resource} today")
+    with (
+        behind.proxy.inject(forbidden, verbs={"watch"}, resources={resource}) as injected,
+        behind.proxy.inject(EndStream(), verbs={"watch"}, resources={resource}, times=1),
+    ):
+        behind.await_unready(f"no {resource} today")
+        behind.assert_alive()
+        until(lambda: injected.hits > 1, "another try")
+    behind.await_ready()
+    told = [one["message"] for one in behind.warnings() if f"no {resource} today" in one["message"]]
+    assert len(told) <= 1, "once a minute"
+    assert behind.requests(verb="watch", resource=resource, code=403) > 1
+    assert site.conditions()["Ready"] == "True Guarded"
+
+
+@pytest.mark.long
+def test_a_watch_that_falls_silent_is_left_after_75_seconds_and_misses_nothing(behind: Behind, site: Site) -> None:
+    with behind.proxy.inject(StallStream(lost=True), verbs={"watch"}, resources={"services"}, times=1):
+        site.edit_service(externalTrafficPolicy="Cluster")
+        begin = time.monotonic()
+        wait_for(lambda: site.guard_of() == ("Local", "web"), seconds=100, what="the repair", every=0.5)
+        assert time.monotonic() - begin > 10, "somebody else told"
+    behind.await_ready()
+    behind.assert_alive()
