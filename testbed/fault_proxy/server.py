@@ -16,7 +16,7 @@ import ssl
 import aiohttp
 from aiohttp import web
 
-from testbed.fault_proxy.closing import Sockets, ended
+from testbed.fault_proxy.closing import Sockets
 from testbed.fault_proxy.exchange import Exchange
 from testbed.fault_proxy.faults import ConnectionCut
 from testbed.fault_proxy.injection import Trouble
@@ -34,33 +34,36 @@ class Server:
         self._trouble = trouble
         self._upstream = upstream
         self._http = web.Server(self._handle, handler_cancellation=True, access_log=None, auto_decompress=False)
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sockets = Sockets()
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
-        if self._accepting is None:
-            listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
-            listener.setblocking(False)
-            self._accepting = asyncio.create_task(self._accept(listener))
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
+            self._listener.setblocking(False)
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     async def close(self) -> None:
         """Listen no more, and break every connection, at once. It may be opened again."""
-        if self._accepting is not None:
-            await ended([self._accepting])
-            self._accepting = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._sockets.shut()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with listener:
-            while True:
-                connection, _ = await loop.sock_accept(listener)
-                self._sockets.add(connection)
-                handshake = asyncio.create_task(self._shake_hands(connection))
-                self._handshakes.add(handshake)
-                handshake.add_done_callback(self._handshakes.discard)
+    def _accept(self, listener: socket.socket) -> None:
+        # Not by a task with `sock_accept`: one that is cancelled as a client arrives loses the socket.
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the client has left already
+            return
+        connection.setblocking(False)
+        self._sockets.add(connection)
+        handshake = asyncio.create_task(self._shake_hands(connection))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

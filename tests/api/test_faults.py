@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -590,9 +590,12 @@ def test_while_a_watch_is_refused_it_is_unready_says_why_and_needs_no_new_start(
     behind: Behind, site: Site, resource: str
 ) -> None:
     forbidden = Answer(code=403, message=f"no {resource} today")
+    # Pods are followed by namespaces, and those of earlier tests are about to be left.
+    streams: dict[str, Any] = {"verbs": {"watch"}, "resources": {resource}}
+    streams |= {"namespaces": {site.namespace}} if resource == "pods" else {}
     with (
-        behind.proxy.inject(forbidden, verbs={"watch"}, resources={resource}) as injected,
-        behind.proxy.inject(EndStream(), verbs={"watch"}, resources={resource}, times=1),
+        behind.proxy.inject(forbidden, **streams) as injected,
+        behind.proxy.inject(EndStream(), times=1, **streams),
     ):
         behind.await_unready(f"no {resource} today")
         behind.assert_alive()
