@@ -62,6 +62,11 @@ def unknown(kind: ConditionType, cause: Condition) -> Condition:
     return Condition(kind, Status.UNKNOWN, cause.reason, cause.message)
 
 
+def undecided(kind: ConditionType, reason: Reason) -> Condition:
+    """A condition that cannot be judged for a reason of its own."""
+    return Condition(kind, Status.UNKNOWN, reason, reason.sentence)
+
+
 def listed(names: Iterable[str], *, separator: str = ", ") -> str:
     """Names for a message: the first few, and how many more there are."""
     names = list(names)

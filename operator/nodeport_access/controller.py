@@ -1,7 +1,8 @@
 """The running operator without its shell: watches fill the store, touched Services go through the queue, workers
 carry out passes.
 
-Nothing is reconciled before every list is complete: an unprimed start would write what the next list takes back. Not
+Nothing is reconciled before every list is complete: an unprimed start would write what the next list takes back. Only
+pods may stay unlisted, where that is refused: the guard does not depend on them, and status says what nobody knows. Not
 the business of this module: what a pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or
 serving what it tells (``server``).
 """
@@ -149,7 +150,7 @@ class Controller:
             group.create_task(self._wall_clock.run())
             for listed in (*self._watches, *self._rosters):
                 await listed.wait_synced()
-            await self._pods.wait_synced()
+            await self._pods.wait_answered()
             self._prime()
             self._working = group.create_task(self._workers.run())
 
@@ -157,6 +158,7 @@ class Controller:
         self._primed = True
         self.store.on_touched = self._queue.add
         self.store.on_opened = self._hurry
+        self._pods.on_listed = self._look_at_all_of
         for key in self.store.service_keys():
             self._queue.add(key, urgent=self.store.may_be_open(key))
         self._log.info(
@@ -187,6 +189,12 @@ class Controller:
             if self._queue.failures(key):
                 self._queue.add(key)
 
+    def _look_at_all_of(self, namespace: str) -> None:
+        """Nobody knew which pods there are."""
+        for key in self.store.service_keys():
+            if key.namespace == namespace:
+                self._queue.add(key)
+
     def _look_at_the_time(self) -> None:
         """Entries may have ended, or be in force again."""
         for policy in self.store.policies:
@@ -194,7 +202,7 @@ class Controller:
                 self._queue.add(policy.service)
 
     async def _pass(self, key: ServiceKey) -> None:
-        if not self._pods.synced_in(key.namespace) and key.namespace in self.store.policy_namespaces():
+        if not self._pods.answered_in(key.namespace) and key.namespace in self.store.policy_namespaces():
             self._queue.add_after(key, PODS_POLL_SECONDS)
             return
         begun = self._time()

@@ -12,7 +12,7 @@ from nodeport_access import desired, rules
 from nodeport_access.api import ConditionType
 from nodeport_access.checks import Case, service_resolved
 from nodeport_access.cidrs import AddressSet, Family
-from nodeport_access.conditions import NAMED, Condition, fails, holds, listed, unknown
+from nodeport_access.conditions import NAMED, Condition, fails, holds, listed, undecided, unknown
 from nodeport_access.observed import NetworkPolicy, Service, TargetPort
 from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Snapshot
@@ -59,6 +59,8 @@ def exclusive(case: Case) -> Condition:
         return fails(
             kind, Reason.OPENED_BY_OTHER_POLICY, f"Beyond the allowlist, NetworkPolicy {'; '.join(openings[:NAMED])}."
         )
+    if not case.snapshot.pods_listed:
+        return undecided(kind, Reason.PODS_NOT_LISTED)
     return holds(kind, Reason.NO_OTHER_OPENING)
 
 
@@ -102,6 +104,8 @@ def enforceable(case: Case) -> Condition:
         for finding in (_host_network(case), *_shared_backends(case), _covered_nodes(case, service))
         if finding is not None
     ]
+    if not findings and not case.snapshot.pods_listed:
+        return undecided(kind, Reason.PODS_NOT_LISTED)
     if not findings:
         return holds(kind, Reason.NOTHING_BYPASSES)
     return fails(kind, findings[0][0], " ".join(message for _, message in findings))

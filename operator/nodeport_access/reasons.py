@@ -176,6 +176,12 @@ class Reason(StrEnum):
         "Another NetworkPolicy admits addresses outside the allowlist to these pods.",
     )
 
+    PODS_NOT_LISTED = (
+        "PodsNotListed",
+        Weight.PASSING,
+        "The namespace's pods cannot be listed, so nobody knows what else bears on them; /readyz says why not.",
+    )
+
     NOTHING_BYPASSES = (
         "NothingBypasses",
         Weight.GOOD,

@@ -52,6 +52,10 @@ class Shelf(Generic[T]):
     def __len__(self) -> int:
         return len(self._objects)
 
+    def listed(self, namespace: str) -> bool:
+        """Whether a complete list of this namespace, or of all, has been taken."""
+        return None in self._listed or namespace in self._listed
+
     def put(self, body: Body) -> None:
         """Takes an object from an event or an answer, unless it is older than what is known."""
         key, version = _key(body), _version(body)

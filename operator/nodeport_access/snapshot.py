@@ -33,6 +33,7 @@ class Snapshot:
     others: NetworkPolicies that select at least one of the Service's pods, all but the children that are ours.
     sharing: the other exposed Services of the namespace that select at least one of these pods, with whether a policy
         keeps each Local.
+    pods_listed: whether all pods of the namespace are known; if not, ``others`` and ``sharing`` may lack some.
     enforcing_names: the names of all enforcing policies of the namespace.
     """
 
@@ -45,6 +46,7 @@ class Snapshot:
     slices: tuple[EndpointSlice, ...]
     nodes: tuple[Node, ...]
     sharing: tuple[tuple[Service, bool], ...]
+    pods_listed: bool
     enforcing_names: frozenset[str]
 
     @property

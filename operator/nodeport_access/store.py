@@ -119,6 +119,7 @@ class Store:
             ),
             nodes=tuple(sorted(self.nodes, key=lambda node: node.name)),
             sharing=tuple((other, self.guarded(other.key)) for other in self._sharing(key, labels) if other.exposed),
+            pods_listed=self.pods.listed(key.namespace),
             enforcing_names=frozenset(name for name, policy in known.policies.items() if policy.enforcing),
         )
 

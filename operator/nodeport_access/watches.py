@@ -111,6 +111,7 @@ class _Source:
         self._random = random
         self._log = log
         self._pace = pace or Pace()
+        self._answered = asyncio.Event()
         self._synced = asyncio.Event()
         self._failures = 0
         self._gone = False
@@ -126,10 +127,20 @@ class _Source:
         """Returns once a complete list has arrived."""
         await self._synced.wait()
 
+    @property
+    def answered(self) -> bool:
+        """Whether a complete list has arrived, or why there is none, ever."""
+        return self._answered.is_set()
+
+    async def wait_answered(self) -> None:
+        """Returns once a complete list has arrived, or why there is none."""
+        await self._answered.wait()
+
     async def _relist(self) -> str:
         listing = await self._client.list(self.resource, namespace=self.namespace, metadata_only=self._metadata_only)
         self._sink.replace(listing.items, listing.resource_version)
         self.last_word = self._time()
+        self._answered.set()
         self._synced.set()
         return listing.resource_version
 
@@ -150,6 +161,7 @@ class _Source:
             self._log.info("%s: the version last seen is too old, listing again", self, extra=self._labels())
         else:
             self.refused = error
+            self._answered.set()
             self._complain(error, verb=verb)
         await asyncio.sleep(self._delay(error))
 
@@ -378,7 +390,8 @@ class Feed:
 
 
 class PodWatches:
-    """One metadata-only watch of Pods for each namespace of a set that changes."""
+    """One metadata-only watch of Pods for each namespace of a set that changes. ``on_listed`` is told of each namespace
+    whose pods are all known from now on."""
 
     def __init__(
         self,
@@ -401,6 +414,7 @@ class PodWatches:
         self._log = log
         self._pace = pace
         self._complaints = complaints
+        self.on_listed: Callable[[str], None] = lambda _: None
         self._wanted: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
@@ -412,18 +426,13 @@ class PodWatches:
         """Those that run now."""
         return tuple(self._watches.values())
 
-    @property
-    def synced(self) -> bool:
-        """Whether every wanted namespace has been listed completely."""
-        return all(self.synced_in(namespace) for namespace in self._wanted)
+    def answered_in(self, namespace: str) -> bool:
+        """Whether the pods of this namespace are watched, and have been listed, or it is known why not."""
+        return namespace in self._watches and self._watches[namespace].answered
 
-    def synced_in(self, namespace: str) -> bool:
-        """Whether the pods of this namespace are watched, and have been listed completely."""
-        return namespace in self._watches and self._watches[namespace].synced
-
-    async def wait_synced(self) -> None:
-        """Returns once every namespace that is wanted by then has been listed completely."""
-        while not self.synced:
+    async def wait_answered(self) -> None:
+        """Returns once that is so in every namespace that is wanted by then."""
+        while not all(self.answered_in(namespace) for namespace in self._wanted):
             self._progress.clear()
             await self._progress.wait()
 
@@ -445,12 +454,14 @@ class PodWatches:
                     self._forget(name)
                 for name in self._wanted - self._tasks.keys():
                     watch = self._watches[name] = self._watch(name)
-                    self._tasks[name] = (group.create_task(watch.run()), group.create_task(self._report(watch)))
+                    self._tasks[name] = (group.create_task(watch.run()), group.create_task(self._report(name, watch)))
                 await self._changed.wait()
 
-    async def _report(self, watch: Watch) -> None:
-        await watch.wait_synced()
+    async def _report(self, namespace: str, watch: Watch) -> None:
+        await watch.wait_answered()
         self._progress.set()
+        await watch.wait_synced()
+        self.on_listed(namespace)
 
     def _watch(self, namespace: str) -> Watch:
         return Watch(

@@ -76,6 +76,17 @@ def wait_guarded(cluster: Cluster, *, namespace: str, seconds: float = SECONDS) 
     )
 
 
+def restrict(plane: ControlPlane, resource: str, *, verbs: list[str]) -> None:
+    """Leave the operator these verbs on a resource, until the manifests are applied again."""
+    role = json.loads(plane.kubectl("get", "clusterrole", "nodeport-access-operator", "-o", "json").stdout)
+    rules = [
+        {**rule, "resources": [one], "verbs": verbs if one == resource else rule["verbs"]}
+        for rule in role["rules"]
+        for one in rule["resources"]
+    ]
+    plane.kubectl("replace", "-f", "-", input=json.dumps({**role, "rules": rules}))
+
+
 def test_an_absent_api_server_is_waited_for(
     own_control_plane: ControlPlane, operator: list[OperatorProcess], tmp_path: Path
 ) -> None:
@@ -153,16 +164,33 @@ def test_a_missing_permission_to_read_is_waited_for_and_named(
     wait_guarded(Cluster(plane), namespace="late-rights")
 
 
+def test_without_a_list_of_pods_it_is_unready_and_guards_all_the_same(
+    plane: ControlPlane, operator: list[OperatorProcess], tmp_path: Path
+) -> None:
+    cluster, namespace = Cluster(plane), "no-pods"
+    guard(cluster, namespace=namespace)
+    restrict(plane, "pods", verbs=["watch"])
+    try:
+        process = start(plane, operator, tmp_path)
+        wait_for(
+            lambda: condition(cluster, "Exclusive", namespace=namespace) == ("Unknown", "PodsNotListed"),
+            seconds=SECONDS,
+            what="the status to tell that nobody knows the pods",
+        )
+        assert cluster.get("Service", "web", namespace=namespace)["spec"]["externalTrafficPolicy"] == "Local"
+        assert condition(cluster, "AllowlistApplied", namespace=namespace) == ("True", "Applied")
+        wait_unready(process, saying="pods")
+    finally:
+        plane.kubectl("apply", "-k", ROOT / "manifests")
+    wait_guarded(cluster, namespace=namespace)
+    process.wait_until_ready(seconds=SECONDS)
+
+
 def test_a_missing_permission_to_write_is_told_in_status_and_works_seconds_after_it_is_granted(
     plane: ControlPlane, operator: list[OperatorProcess], tmp_path: Path
 ) -> None:
     cluster, namespace = Cluster(plane), "no-writing"
-    role = json.loads(plane.kubectl("get", "clusterrole", "nodeport-access-operator", "-o", "json").stdout)
-    readable = [
-        {**rule, "verbs": ["list", "watch"]} if rule["resources"] == ["networkpolicies"] else rule
-        for rule in role["rules"]
-    ]
-    plane.kubectl("replace", "-f", "-", input=json.dumps({**role, "rules": readable}))
+    restrict(plane, "networkpolicies", verbs=["list", "watch"])
     try:
         start(plane, operator, tmp_path).wait_until_ready()
         guard(cluster, namespace=namespace)

@@ -338,6 +338,7 @@ def shelf_for(store: Store, body: Body) -> Shelf[Any]:
 def store_of(*bodies: Body) -> Store:
     """A store that has seen these objects."""
     store = Store()
+    store.pods.replace([], "0")
     for body in bodies:
         shelf_for(store, body).put(body)
     return store

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from nodeport_access.api import FIELD_MANAGER, Body, ConditionType
 from nodeport_access.kube import Applied, Conflict, Invalid, NotFound, Resource
 from nodeport_access.store import Store
-from tests.unit.builders import CREATED, shelf_for
+from tests.unit.builders import CREATED, shelf_for, store_of
 
 Name = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -34,7 +34,7 @@ class ModelCluster:
 
     def __init__(self, *bodies: Body, store: Store | None = None, immediate: bool = True) -> None:
         """`immediate` tells the store of each change as it happens, else when `deliver` is called."""
-        self.store = store if store is not None else Store()
+        self.store = store if store is not None else store_of()
         self.requests: list[tuple[str, str]] = []
         self.made: set[str] = set()  # uids of what the operator created
         self.fault: Callable[[str, str, str], None] = lambda _verb, _kind, _name: None

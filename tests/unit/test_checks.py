@@ -7,7 +7,7 @@ business: how conditions are written (`test_conditions`), or what is done about 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -70,10 +70,14 @@ def converged(
 
 
 def judged(
-    *bodies: Body, name: str = "shop", failures: Mapping[str, Failure] | None = None, contender: str = ""
+    *bodies: Body,
+    name: str = "shop",
+    failures: Mapping[str, Failure] | None = None,
+    contender: str = "",
+    pods_listed: bool = True,
 ) -> dict[ConditionType, Condition]:
     """All conditions of a policy, by type; each type at most once."""
-    snapshot = snapshot_of(*bodies)
+    snapshot = replace(snapshot_of(*bodies), pods_listed=pods_listed)
     found = judge(
         Case(snapshot=snapshot, policy=policy_in(snapshot, name), failures=failures or {}, contender=contender)
     )
@@ -209,6 +213,13 @@ CASES: dict[Reason, Told] = {
     Reason.OPENED_BY_OTHER_POLICY: Told(
         bodies=converged(STRANGER), type=T.EXCLUSIVE, says="NetworkPolicy 'open' admits 0.0.0.0/0."
     ),
+    Reason.PODS_NOT_LISTED: Told(
+        bodies=converged(),
+        type=T.EXCLUSIVE,
+        status=Status.UNKNOWN,
+        says="nobody knows what else bears on them",
+        judging={"pods_listed": False},
+    ),
     Reason.NOTHING_BYPASSES: Told(bodies=converged(), type=T.ENFORCEABLE, status=Status.TRUE, ready=Reason.GUARDED),
     Reason.HOST_NETWORK_BACKEND: Told(
         bodies=converged(backends=(endpoint_slice(endpoint("10.102.123.117", node="node-1")), pod())),
@@ -339,6 +350,17 @@ def test_what_cannot_be_judged_is_unknown_and_gives_the_cause(bodies: tuple[Body
     for kind in (T.ALLOWLIST_APPLIED, T.DEFAULT_DENY_APPLIED, T.EXCLUSIVE, T.ENFORCEABLE):
         assert (found[kind].status, found[kind].reason) == (Status.UNKNOWN, cause.reason)
     assert not cause.holds
+
+
+def test_without_a_list_of_pods_what_was_found_is_told_and_what_was_not_found_is_unknown() -> None:
+    unseen = judged(*converged(), pods_listed=False)
+    for kind in (T.EXCLUSIVE, T.ENFORCEABLE):
+        assert (unseen[kind].status, unseen[kind].reason) == (Status.UNKNOWN, Reason.PODS_NOT_LISTED)
+    assert unseen[T.ALLOWLIST_APPLIED].holds
+    assert unseen[T.DEFAULT_DENY_APPLIED].holds
+    seen = judged(*converged(STRANGER, service(**BESIDE)), pods_listed=False)
+    assert seen[T.EXCLUSIVE].reason is Reason.OPENED_BY_OTHER_POLICY
+    assert seen[T.ENFORCEABLE].reason is Reason.UNGUARDED_CLUSTER_SERVICE
 
 
 def test_a_service_without_node_ports_has_no_nodes_that_answer() -> None:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from nodeport_access.api import Body, ServiceKey
 from nodeport_access.plan import OPENING, plan
 from nodeport_access.store import Store
-from tests.unit.builders import KEY, NAMESPACE, NOW, held_service, policy, service, shelf_for, store_of
+from tests.unit.builders import KEY, NAMESPACE, NOW, held_service, policy, service, store_of
 from tests.unit.model_cluster import ModelCluster
 from tests.unit.strategies import properties
 from tests.unit.worlds import EVENTS, HISTORIES, SETTLE, Event, played, pods_of, settle, story
 
 BY_POLICY = [event for event in EVENTS if event.name.split()[0] in ("elder", "shop", "twin")]
-BY_STRANGERS = [event for event in EVENTS if event not in BY_POLICY]
+BY_STRANGERS = [event for event in EVENTS if event not in BY_POLICY and not event.name.endswith("loses our entry")]
+"""Not the loss of managedFields: it opens nothing, and makes a child that only lags behind its Service look drifted."""
 
 
 def opened_by(cluster: ModelCluster, events: list[Event]) -> set[ServiceKey]:
@@ -35,10 +36,7 @@ def is_open_by_drift(store: Store) -> bool:
 
 def seen_anew(cluster: ModelCluster) -> Store:
     """What a process knows that starts now."""
-    store = Store()
-    for body in cluster.bodies():
-        shelf_for(store, body).put(body)
-    return store
+    return store_of(*cluster.bodies())
 
 
 @properties(150)

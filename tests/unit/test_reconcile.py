@@ -43,7 +43,6 @@ from nodeport_access.reconcile import (
 )
 from nodeport_access.rules import EVERYONE
 from nodeport_access.snapshot import Snapshot
-from nodeport_access.store import Store
 from tests.unit import builders
 from tests.unit.builders import (
     KEY,
@@ -58,6 +57,7 @@ from tests.unit.builders import (
     policy,
     service,
     shelf_for,
+    store_of,
 )
 from tests.unit.model_cluster import OURS, ModelCluster
 from tests.unit.strategies import LABELS, properties
@@ -759,7 +759,7 @@ async def test_what_somebody_made_of_a_child_while_no_process_ran_is_his_once_no
 ) -> None:
     first = Operator(*WORLD)
     await first.work(5)
-    first.cluster.store = Store()
+    first.cluster.store = store_of()
     first.edit(what, replace_whole, manager="kubectl-replace")
     before = first.body(what)
     for body in first.cluster.bodies():

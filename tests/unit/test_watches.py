@@ -872,54 +872,57 @@ async def pods(url: str) -> AsyncIterator[tuple[PodWatches, dict[str, Recorder]]
 async def test_pods_are_watched_in_the_namespaces_wanted_and_forgotten_in_all_others() -> None:
     a, b, c = ServiceWorld("x"), ServiceWorld("y"), ServiceWorld("z")
     async with serving(Cluster(a=a, b=b, c=c)) as url, pods(url) as (watches, known):
-        assert watches.synced, "nothing is wanted"
+        await asyncio.wait_for(watches.wait_answered(), 10)
         watches.want({"a", "b"})
-        assert not watches.synced
-        await eventually(lambda: watches.synced)
+        await asyncio.wait_for(watches.wait_answered(), 10)
         assert {name: sink.state for name, sink in known.items()} == {"a": a.state, "b": b.state}
         left = known["a"]
         watches.want({"b", "c"})
-        assert not watches.synced
-        await eventually(lambda: watches.synced)
+        await asyncio.wait_for(watches.wait_answered(), 10)
         await a.put("unheard")
         await b.put("new")
         await eventually(lambda: {n: sink.state for n, sink in known.items()} == {"b": b.state, "c": c.state})
         assert {watch.namespace for watch in watches.watches} == {"b", "c"}
         assert sorted(left.state) == ["x"]
         watches.want({"a", "b", "c"})
-        await eventually(lambda: watches.synced)
+        await asyncio.wait_for(watches.wait_answered(), 10)
         assert known["a"].state == a.state
     assert (known["b"].lists, known["c"].lists) == (1, 1), "the others went on undisturbed"
 
 
-async def test_a_namespace_that_is_not_allowed_holds_up_no_other() -> None:
+async def test_a_namespace_that_is_not_allowed_holds_up_nobody_and_is_told_of_once_it_is() -> None:
     a, b = ServiceWorld("x"), ServiceWorld("y")
-    b.list_faults = [refusing(403, reason="Forbidden", message="no")] * 10
+    b.list_faults = [refusing(403, reason="Forbidden", message="no")] * 1000
+    listed: list[str] = []
     async with serving(Cluster(a=a, b=b)) as url, pods(url) as (watches, known):
+        watches.on_listed = listed.append
         watches.want({"a", "b"})
-        await eventually(lambda: known.keys() == {"a", "b"} and known["a"].state == a.state)
-        assert not watches.synced
-        assert [watches.synced_in(namespace) for namespace in ("a", "b", "c")] == [True, False, False]
+        await asyncio.wait_for(watches.wait_answered(), 10)
+        assert [watches.answered_in(namespace) for namespace in ("a", "b", "c")] == [True, True, False]
+        await eventually(lambda: listed == ["a"])
         assert [str(watch.refused) for watch in watches.watches if watch.refused] == ["403 Forbidden: no"]
-        await eventually(lambda: watches.synced)
+        b.list_faults.clear()
+        await eventually(lambda: listed == ["a", "b"])
+        assert known["b"].state == b.state
 
 
 async def test_whoever_waits_for_pods_waits_for_the_namespaces_wanted_by_then() -> None:
     a, b = ServiceWorld("x"), ServiceWorld("y")
-    b.list_faults = [refusing(403, reason="Forbidden", message="no")] * 1000
+    never = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await never.wait()
+        raise AssertionError("it never comes")
+
+    b.list_faults = [hang] * 1000
     async with serving(Cluster(a=a, b=b)) as url, pods(url) as (watches, known):
-        await asyncio.wait_for(watches.wait_synced(), 10)
         watches.want({"a", "b"})
-        waiting = [asyncio.create_task(watches.wait_synced()) for _ in range(2)]
+        waiting = [asyncio.create_task(watches.wait_answered()) for _ in range(2)]
         await eventually(lambda: known.keys() == {"a", "b"} and known["a"].state == a.state)
         await asyncio.sleep(0.1)
         assert not any(task.done() for task in waiting)
         watches.want({"a"})
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
-        b.list_faults.clear()
-        watches.want({"a", "b"})
-        await asyncio.wait_for(watches.wait_synced(), 20)
-        assert known["b"].state == b.state
 
 
 async def test_a_crash_in_one_namespace_ends_them_all() -> None:

@@ -71,6 +71,7 @@ class Stage:
         }
         self.cluster = Cluster(clock=self.clock.now, on_change=self._changed)
         self._touched: set[ServiceKey] = set()
+        self.store.pods.replace([], "0")
         self.store.on_touched = self._touched.add
         log = logging.Logger("demo")
         log.addHandler(logging.NullHandler())
