@@ -46,10 +46,10 @@ test: test-unit test-api ## everything: unit tests, then the tests on the real A
 test-unit: .venv/.dev ## unit tests only, on every core (ARGS="-k cidrs" runs some)
 	@$(BIN)/python -m pytest tests/unit -n auto --dist worksteal $(ARGS)
 
-# Three at once on any machine: these tests wait about as much as they compute, and measure how long things take.
+# Four at once on any machine: these tests wait about as much as they compute, and measure how long things take.
 .PHONY: test-api
 test-api: .venv/.dev build-testbed ## the tests on a real API server, and of what the image holds
-	@$(BIN)/python -m pytest tests/image tests/api -n 3 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest tests/image tests/api -n 4 --dist worksteal $(ARGS)
 
 HISTORIES ?= 50
 .PHONY: test-histories

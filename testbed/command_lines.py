@@ -23,6 +23,7 @@ _SUPERFLUOUS_CONTROLLERS = (
     "persistentvolume-attach-detach-controller",
     "persistentvolume-expander-controller",
     "horizontal-pod-autoscaler-controller",
+    "endpoints-controller",  # of Endpoints, which EndpointSlices have replaced
 )
 
 

@@ -35,7 +35,7 @@ SECONDS = 10.0  # for what takes milliseconds, or one second where a second stat
 
 def until(predicate: Callable[[], T], what: str, *, seconds: float = SECONDS) -> T:
     """Wait for a state of the world; asserts in the predicate mean "not yet"."""
-    return wait_for(predicate, seconds=seconds, what=what, every=0.02)
+    return wait_for(predicate, seconds=seconds, what=what)
 
 
 def next_second() -> None:

@@ -88,7 +88,7 @@ def namespace(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]
     name = f"{test[:40].strip('-')}-{next(_numbers)}"
     cluster.create_namespace(objects.namespace(name=name))
     yield name
-    cluster.delete_namespace(name)
+    cluster.vacate_namespace(name)
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,7 @@ def points(titles: tuple[str, ...], quiet_control_plane: ControlPlane) -> Iterat
         cluster.create_namespace(objects.namespace(name=point.site.namespace))
     yield points
     for point in points:
-        cluster.delete_namespace(point.site.namespace)
+        cluster.vacate_namespace(point.site.namespace)
 
 
 @pytest.mark.parametrize("titles", RUNS, ids="; ".join)

@@ -46,7 +46,7 @@ def quiet_site(quiet_control_plane: ControlPlane) -> Iterator[Site]:
     cluster, name = Cluster(quiet_control_plane), f"events-{next(_numbers)}"
     cluster.create_namespace(objects.namespace(name=name))
     yield Site(cluster, name)
-    cluster.delete_namespace(name)
+    cluster.vacate_namespace(name)
 
 
 def told(site: Site) -> list[str]:

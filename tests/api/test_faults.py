@@ -283,7 +283,7 @@ def test_whatever_happens_to_what_it_reads_every_change_has_its_effect(
             for reading in readings:
                 nodes = sum(resource == "nodes" for _, _, resource in chunk)
                 assert_only_what_was_due(reading, nodes=nodes, behind=behind, recording=recording)
-                cluster.delete_namespace(reading.site.namespace)
+                cluster.vacate_namespace(reading.site.namespace)
     slowest = sorted(took.items(), key=lambda item: -item[1])[:8]
     print(f"{len(took)} cells; slowest: {', '.join(f'{name} {seconds:.1f} s' for name, seconds in slowest)}")
     assert len(took) == len(table)
@@ -500,7 +500,7 @@ def test_whatever_happens_to_what_it_writes_it_is_written_in_the_end_and_nothing
         elif not isinstance(writing, Release):
             recording.assert_ours_never_widen(writing.site.namespace, since=since)
         assert "NameConflict" not in str(recording.states(writing.site.namespace, since=since))
-        behind.cluster.delete_namespace(writing.site.namespace)
+        behind.cluster.vacate_namespace(writing.site.namespace)
     if time.monotonic() - begin < 60:
         messages = Counter(one["message"] for one in behind.warnings()[told:])
         assert not [message for message, count in messages.items() if count > 1], "once a minute"
@@ -542,7 +542,7 @@ def site(behind: Behind) -> Iterator[Site]:
     site.create_policy()
     site.await_ready()
     yield site
-    behind.cluster.delete_namespace(site.namespace)
+    behind.cluster.vacate_namespace(site.namespace)
 
 
 def test_a_write_that_is_to_be_put_off_waits_its_time_whatever_happens_meanwhile(behind: Behind, site: Site) -> None:
@@ -578,7 +578,7 @@ def test_twenty_services_whose_writes_hang_keep_no_other_from_its_repair(behind:
         behind.assert_alive()
     for name in names:
         wait_for(partial(admits_nobody, sick, name), seconds=WRITING_SECONDS, what=name, every=0.2)
-    behind.cluster.delete_namespace(sick.namespace)
+    behind.cluster.vacate_namespace(sick.namespace)
 
 
 def admits_nobody(site: Site, name: str) -> bool:

@@ -67,7 +67,7 @@ def sites(quiet_control_plane: ControlPlane) -> Iterator[dict[str, Site]]:
         cluster.create_namespace(objects.namespace(name=name))
     yield {name: Site(cluster, name) for name in KINDS}
     for name in KINDS:
-        cluster.delete_namespace(name)
+        cluster.vacate_namespace(name)
 
 
 def test_in_a_hand_over_the_pods_are_never_without_a_policy(

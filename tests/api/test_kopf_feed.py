@@ -99,7 +99,7 @@ def site(behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         site.await_allowlist({"TCP/8080": [OTHER]}, "web")
         recording.assert_never_wider(site.namespace)
     assert not [one for one in behind.warnings() if one["level"] == "ERROR"]
-    behind.cluster.delete_namespace(site.namespace)
+    behind.cluster.vacate_namespace(site.namespace)
 
 
 class Change:
@@ -232,7 +232,7 @@ def test_it_hears_although_discovery_knew_nothing_of_policies_when_it_began(
         assert [one["message"] for one in behind.warnings() if one["logger"] == "nodeport_access"] == [
             f"{FEED}: Kopf broke off, and is started again: SilenceError: it does not ask for policies"
         ]
-        behind.cluster.delete_namespace(site.namespace)
+        behind.cluster.vacate_namespace(site.namespace)
 
 
 @pytest.mark.long

@@ -33,7 +33,7 @@ def site(quiet_control_plane: ControlPlane) -> Iterator[Site]:
         site.create_service(name, selector={"app": name})
         site.create_policy(name, service=name)
     yield site
-    site.cluster.delete_namespace(site.namespace)
+    site.cluster.vacate_namespace(site.namespace)
 
 
 def test_what_opened_access_is_repaired_before_all_that_closed_it_at_run_time_and_after_a_start(

@@ -152,7 +152,7 @@ def test_policies_are_released_without_garbage_collector_also_by_an_operator_tha
             plane.start_controller_manager()
         for guarded in (heard, unheard, missed):
             guarded.await_end()
-            cluster.delete_namespace(guarded.site.namespace)
+            cluster.vacate_namespace(guarded.site.namespace)
 
 
 def start_api_server(plane: ControlPlane) -> None:

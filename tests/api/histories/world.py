@@ -131,10 +131,10 @@ class World:
             guarding.resume(objects[namespace])
 
     def close(self) -> None:
-        """Ends the operator, whatever became of it, and deletes the namespaces."""
+        """Ends the operator, whatever became of it, and empties the namespaces."""
         self.machinery.close()
         for name in (self._name, *self._guardings):
-            self.cluster.delete_namespace(name)
+            self.cluster.vacate_namespace(name)
 
     # --- what is held -----------------------------------------------------------------------------------------------
 
