@@ -28,7 +28,7 @@ from testbed.control_plane import ControlPlane
 from testbed.operator_process import OperatorProcess, clean_environment, install
 from testbed.processes import tail
 from testbed.programs import Programs, ProgramsUnavailable, find
-from tests.api import permissions
+from tests.api.audited import Audited
 
 _numbers = itertools.count(1)
 
@@ -163,7 +163,7 @@ def running(programs: Programs, folder: Path) -> Iterator[ControlPlane]:
             scenario.create_nodes(Cluster(control_plane))
             yield control_plane
     finally:
-        _used.update(permissions.used(folder / "audit.log"))
+        _audited.read(folder / "audit.log")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -196,11 +196,9 @@ def long(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long"))
 
 
-# --- the ClusterRole holds what the operator asks for, and nothing else -----------------------------------------------
+# --- what the operators of the whole run have asked for ---------------------------------------------------------------
 
-_used: set[permissions.Permission] = set()
-_whole: list[bool] = []
-"""For this process and each xdist worker: whether it was to run all tests of this folder, each or its share."""
+_audited = Audited()
 _deselected: list[pytest.Item] = []
 
 
@@ -211,31 +209,26 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     here = Path(__file__).parent
     chosen = any("::" in argument for argument in session.config.args) or bool(_deselected)
-    _whole.append(not chosen and {item.path for item in session.items} >= set(here.glob("test_*.py")))
+    _audited.whole.append(not chosen and {item.path for item in session.items} >= set(here.glob("test_*.py")))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Each worker has seen a part; here, in the process that started them, they come together."""
-    told = getattr(node, "workeroutput", {})
-    _used.update(permissions.Permission(*one) for one in told.get("permissions", ()))
-    _whole.append(told.get("whole", False))
+    if "audited" in getattr(node, "workeroutput", {}):
+        _audited.take(node.workeroutput["audited"])
+    else:
+        _audited.whole.append(False)
 
 
 @pytest.hookimpl(trylast=True)  # after the last fixture has ended, and before xdist sends what a worker has to tell
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """The run fails where the audit logs of all its control planes show a permission that manifests/ do not give, or,
-    if everything ran and passed, do not show one that they give."""
+    """The run fails where anything is wrong with what was asked for."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["permissions"] = [tuple(one) for one in _used]
-        session.config.workeroutput["whole"] = all(_whole)
+        session.config.workeroutput["audited"] = _audited.told()
         return
-    granted = set(permissions.granted())
-    wrong = [f"the operator asks for {one}, which manifests/rbac.yaml does not give" for one in _used - granted]
-    if exitstatus == 0 and _whole and all(_whole):
-        wrong += [f"manifests/rbac.yaml gives {one}, which no test needs" for one in granted - _used]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    for sentence in sorted(wrong):
+    for sentence in _audited.wrong(passed=exitstatus == 0):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if reporter is not None:
             reporter.write_line(f"\nERROR: {sentence}", red=True)

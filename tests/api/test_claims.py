@@ -5,13 +5,13 @@ Not the business of this module: policies on different Services with the same po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
-from tests.api.access import LABELS, Site, assert_no_rule_admits_everyone, next_second, until
+from tests.api.access import LABELS, Site, next_second, until
 from tests.api.witness import Witness
 
 # The name decides between policies of the same second, so the holder's comes first in the alphabet.
@@ -24,13 +24,6 @@ STEADY = ("first-allow", "first-deny-all", "later-deny-all")
 def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
     assert shared_operator.exit_code is None
     return Site(cluster, namespace)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def never_everyone(cluster: Cluster) -> Iterator[None]:
-    begin = cluster.control_plane.audit_mark()
-    yield
-    assert_no_rule_admits_everyone(cluster, since=begin)
 
 
 def create_both(site: Site, **waiting: str) -> None:

@@ -6,7 +6,6 @@ Not the business of this module: the conditions of the policy's own objects, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from testbed import objects
 from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
-from tests.api.access import ALLOWED, LABELS, Site, assert_no_rule_admits_everyone, entries, until
+from tests.api.access import ALLOWED, LABELS, Site, entries, until
 
 NODE1 = "10.102.123.117"
 
@@ -23,13 +22,6 @@ NODE1 = "10.102.123.117"
 def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
     assert shared_operator.exit_code is None
     return Site(cluster, namespace)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def never_everyone(cluster: Cluster) -> Iterator[None]:
-    begin = cluster.control_plane.audit_mark()
-    yield
-    assert_no_rule_admits_everyone(cluster, since=begin)
 
 
 # --- Reachable -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 
 from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
-from tests.api.access import LABEL, Json, Site, assert_no_rule_admits_everyone, await_told, drifts, until
+from tests.api.access import LABEL, Json, Site, await_told, drifts, until
 from tests.api.witness import Witness, assert_never_wider
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
@@ -28,13 +28,6 @@ TRAFFIC_POLICY = "spec.externalTrafficPolicy"
 def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
     assert shared_operator.exit_code is None
     return Site(cluster, namespace)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def never_everyone(cluster: Cluster) -> Iterator[None]:
-    begin = cluster.control_plane.audit_mark()
-    yield
-    assert_no_rule_admits_everyone(cluster, since=begin)
 
 
 # --- children --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ modes (`test_modes`), deletion for good (`test_release`), and the order and numb
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from tests.api.access import (
     MANAGER,
     Site,
     admissions,
-    assert_no_rule_admits_everyone,
     entries,
     isolated,
     until,
@@ -34,13 +32,6 @@ BOTH = "TCP/8080 TCP/tls"
 def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
     assert shared_operator.exit_code is None
     return Site(cluster, namespace)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def never_everyone(cluster: Cluster) -> Iterator[None]:
-    begin = cluster.control_plane.audit_mark()
-    yield
-    assert_no_rule_admits_everyone(cluster, since=begin)
 
 
 def test_a_policy_leaves_its_service_open_to_the_allowlist_only(site: Site) -> None:

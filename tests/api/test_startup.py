@@ -112,7 +112,11 @@ def test_an_absent_crd_is_waited_for_and_named(
     try:
         process = start(plane, operator, tmp_path)
         wait_unready(process, saying="nodeportaccesspolicies")
-        assert any("CustomResourceDefinition" in line for line in process.log_lines())
+        wait_for(
+            lambda: any("CustomResourceDefinition" in line for line in process.log_lines()),
+            seconds=SECONDS,
+            what="the log to name the CRD",
+        )
     finally:
         install_crd(plane)
     process.wait_until_ready(seconds=SECONDS)
