@@ -61,7 +61,8 @@ class Write:
     ``body`` is whole and absent where nothing is wanted; ``uid`` and ``resource_version`` are those observed, empty for
     a creation. With ``strips_first`` what others added has to go before: the API server would refuse the apply, or hold
     the object that is to be created anew. A write with ``after_others`` is due only if those whose turn it is leave the
-    object: the garbage collector, or whoever holds it by a finalizer.
+    object: the garbage collector, or whoever holds it by a finalizer. What a release takes back was done for
+    ``former``, which has to be gone (None: it is there, and does not want it).
     """
 
     verb: Verb
@@ -75,6 +76,7 @@ class Write:
     differences: tuple[Difference, ...] = ()
     strips_first: bool = False
     after_others: bool = False
+    former: PolicyKey | None = None
 
     @property
     def object(self) -> str:
@@ -308,4 +310,11 @@ def _release(snapshot: Snapshot) -> Iterator[Write]:
             policy=None,
             body=desired.released_service_body(service),
             uid=service.uid,
+            former=_former_holder(snapshot, service),
         )
+
+
+def _former_holder(snapshot: Snapshot, service: Service) -> PolicyKey | None:
+    names = {policy.key.name for policy in snapshot.policies}
+    is_gone = service.policy_label and service.policy_label not in names
+    return PolicyKey(service.key.namespace, service.policy_label) if is_gone else None

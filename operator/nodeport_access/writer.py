@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from nodeport_access.api import Body
+from nodeport_access.api import Body, PolicyKey
 from nodeport_access.drift import stripped_metadata
 from nodeport_access.kube import NETWORK_POLICIES, POLICIES, SERVICES, Applied, Conflict, Invalid, NotFound, Resource
 from nodeport_access.outcome import Kind
@@ -64,24 +64,28 @@ class Writer:
         match write.verb:
             case Verb.CREATE:
                 if write.differences:
-                    await self._read_policy_afresh(write)
+                    await self._read_policy_afresh(write.policy)
                 if write.strips_first:
                     await self._strip(write)
                 await self._create(write)
-            case Verb.UPDATE | Verb.RELEASE:
+            case Verb.UPDATE:
                 if write.strips_first:
                     await self._strip(write)
+                await self._update(write)
+            case Verb.RELEASE:
+                await self._read_policy_afresh(write.former)
                 await self._update(write)
             case Verb.STRIP:
                 await self._strip(write)
             case Verb.DELETE:
                 await self._delete(write)
 
-    async def _read_policy_afresh(self, write: Write) -> None:
-        """A child that vanished may have gone with its policy, of which the news comes on another way."""
-        if write.policy is None:
+    async def _read_policy_afresh(self, policy: PolicyKey | None) -> None:
+        """A child that vanished may have gone with its policy, and a policy that is gone may have been made anew: the
+        news comes on another way."""
+        if policy is None:
             return
-        policies, namespace, name = self._store.policies, write.policy.namespace, write.policy.name
+        policies, namespace, name = self._store.policies, policy.namespace, policy.name
         known = policies.get(namespace, name)
         try:
             policies.put(await self._api.get(POLICIES, namespace=namespace, name=name))

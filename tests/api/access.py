@@ -193,6 +193,20 @@ class Site:
         """The same requests, each as "patch networkpolicies web-allow" or "patch nodeportaccesspolicies/status web"."""
         return [_named(event["verb"], event["objectRef"]) for event in self.requests(since=since)]
 
+    def sent_allowlists(self, *, since: int) -> dict[str, set[str]]:
+        """For each NetworkPolicy that the operator has written since a mark in the audit log: every CIDR that any of
+        these writes let in. The log outlives the API server, which looks back no further than its own start."""
+        found: dict[str, set[str]] = {}
+        for event in self.requests(since=since):
+            if event["objectRef"]["resource"] == "networkpolicies":
+                found.setdefault(event["objectRef"]["name"], set()).update(
+                    peer["ipBlock"]["cidr"]
+                    for rule in (event.get("requestObject") or {}).get("spec", {}).get("ingress") or ()
+                    for peer in rule["from"]
+                    if "ipBlock" in peer
+                )
+        return found
+
     def history(self, *moments: Moment) -> list[list[dict[str, Json]]]:
         """For each moment: every state that the objects of its kind went through since, by name (takes a second)."""
         return [_states(moment, events) for moment, events in zip(moments, self.events(*moments), strict=True)]

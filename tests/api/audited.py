@@ -2,6 +2,7 @@
 
 - Every permission that was asked for is in manifests/rbac.yaml; and each one there was asked for, if all tests ran.
 - No rule that was sent had an empty `from` or `ports`, which to the API means everyone; and rules were sent.
+- No Service was set to another externalTrafficPolicy than Local.
 
 Hundreds of situations are a better witness than a scenario made up for the purpose, and no test can forget to look.
 Not its business: when a log is complete, and how the parts of a run come together (`conftest`).
@@ -10,11 +11,12 @@ Not its business: when a log is complete, and how the parts of a run come togeth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.api_client import Json
 from testbed.audit import Event
 from testbed.operator_process import USER
 from tests.api.permissions import Permission, granted
@@ -29,15 +31,20 @@ class Audited:
 
     permissions: set[Permission] = field(default_factory=set)
     rules: int = 0
-    open_rules: list[str] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    """What let everyone in, a sentence each."""
     whole: list[bool] = field(default_factory=list)
 
     def read(self, audit_log: Path) -> None:
         """Add what happened on one control plane."""
         for event in _own_requests(audit_log):
             self.permissions.update(_asked_for(event))
-            if event["objectRef"]["resource"] == "networkpolicies" and event["verb"] == "patch":
-                self._look_at_rules(event)
+            spec = (event.get("requestObject") or {}).get("spec") or {}
+            match event["objectRef"]["resource"], event["verb"]:
+                case "networkpolicies", "patch":
+                    self._look_at_rules(spec.get("ingress") or (), where=event["objectRef"])
+                case "services", "patch" if spec.get("externalTrafficPolicy", "Local") != "Local":
+                    self.opened.append(f"{_name(event['objectRef'])} was set to {spec['externalTrafficPolicy']}")
 
     def told(self) -> dict[str, Any]:
         """All of it in plain types, for another process."""
@@ -47,7 +54,7 @@ class Audited:
         """Add what another process has told."""
         self.permissions.update(Permission(*one) for one in told["permissions"])
         self.rules += told["rules"]
-        self.open_rules += told["open_rules"]
+        self.opened += told["opened"]
         self.whole += told["whole"]
 
     def wrong(self, *, passed: bool) -> list[str]:
@@ -57,20 +64,21 @@ class Audited:
             f"the operator asks for {one}, which manifests/rbac.yaml does not give"
             for one in self.permissions - permitted
         ]
-        wrong += self.open_rules
+        wrong += self.opened
         if passed and self.whole and all(self.whole):
             wrong += [f"manifests/rbac.yaml gives {one}, which no test needs" for one in permitted - self.permissions]
             wrong += [] if self.rules else ["no test has made the operator send a rule"]
         return sorted(wrong)
 
-    def _look_at_rules(self, event: Event) -> None:
-        where = event["objectRef"]
-        for rule in (event.get("requestObject") or {}).get("spec", {}).get("ingress") or ():
+    def _look_at_rules(self, rules: Iterable[Json], *, where: Json) -> None:
+        for rule in rules:
             self.rules += 1
             if not rule.get("from") or not rule.get("ports"):
-                self.open_rules.append(
-                    f"NetworkPolicy {where['namespace']}/{where['name']} was sent with a rule for everyone: {rule}"
-                )
+                self.opened.append(f"{_name(where)} was sent with a rule for everyone: {rule}")
+
+
+def _name(where: Json) -> str:
+    return f"{where['resource']} {where['namespace']}/{where['name']}"
 
 
 def _own_requests(audit_log: Path) -> Iterator[Event]:
@@ -81,9 +89,10 @@ def _own_requests(audit_log: Path) -> Iterator[Event]:
     with audit_log.open("rb") as lines:
         for line in lines:
             if mark in line and line.endswith(b"\n"):
-                # Bodies of policies may be a megabyte, and only those of NetworkPolicies matter.
+                # Bodies of policies may be a megabyte, and are of no interest.
                 head, body, _ = line.partition(b',"requestObject":')
-                event: Event = json.loads(line if b'"resource":"networkpolicies"' in head or not body else head + b"}")
+                is_dear = body and b'"resource":"nodeportaccesspolicies"' in head
+                event: Event = json.loads(head + b"}" if is_dear else line)
                 if event.get("userAgent", "").startswith(OWN_AGENTS) and "resource" in event.get("objectRef", {}):
                     yield event
 

@@ -193,6 +193,9 @@ def test_a_policy_that_nobody_checked_is_told_what_is_wrong_with_it_and_touches_
             assert not site.conditions(name).get("Stalled", "").startswith("True")
         assert_guarded(site, but_pruned=True)
     assert again.exit_code is None
+    sent = site.sent_allowlists(since=begin)
+    for name in BUILT.keys() - PRUNED:
+        assert sent.get(f"{name}-allow", set()) <= {GOOD["cidr"]}, name
     written = collections.Counter(
         event["objectRef"]["name"]
         for event in plane.audit_events(since=begin, user=USER)

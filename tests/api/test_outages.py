@@ -43,7 +43,7 @@ def sites(plane: ControlPlane) -> list[Site]:
     for site in sites:
         cluster.create_namespace(objects.namespace(name=site.namespace))
         site.create_service()
-        site.create_policy()
+        site.create_policy(allowed=["192.0.0.0/24"])
     return sites
 
 
@@ -85,6 +85,8 @@ def test_an_api_server_that_goes_away_in_the_middle_of_it_finds_everything_done_
     for site in sites:
         site.await_ready()
     wanted, said = f"192.0.{next(_numbers)}.0/24", len(operator.log_lines())
+    (before,) = {cidr for site in sites for cidrs in site.allowlist().values() for cidr in cidrs}
+    mark = plane.audit_mark()
     for site in sites:
         site.edit_policy(allowedCIDRs=[{"cidr": wanted}])
         site.edit("NetworkPolicy", "web-deny-all", spec={"ingress": [{}]})
@@ -110,6 +112,8 @@ def test_an_api_server_that_goes_away_in_the_middle_of_it_finds_everything_done_
     print(f"done {time.monotonic() - returned:.1f} s after the return")
     wait_for(lambda: operator.health() == (200, "ok\n"), seconds=SECONDS, what="readiness")
     assert operator.exit_code is None
+    for site in sites:
+        assert site.sent_allowlists(since=mark)["web-allow"] <= {before, wanted}
     complaints = [line for line in operator.log_lines()[said:] if '"WARNING"' in line]
     # While it starts, an API server refuses whom it does not know yet: once for each kind, however many objects.
     assert len(complaints) < len(sites), complaints

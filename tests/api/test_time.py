@@ -18,6 +18,7 @@ from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from tests.api import tampered
 from tests.api.access import ALLOWED, Json, Site, a_site, until
 from tests.api.conftest import StartOperator
+from tests.api.witness import Witness
 
 BEFORE = {"TCP/8080": ["10.2.3.4/32", "203.0.113.0/24"]}
 AFTER = {"TCP/8080": ["10.2.3.4/32"]}
@@ -83,22 +84,27 @@ def test_an_entry_that_ends_while_nobody_can_close_it_is_closed_as_soon_as_someb
         operator = start_operator(plane, kubeconfig=kubeconfig)
         end = moment(seconds=4)
         site.create_policy(allowed=ending(end))
-        site.await_allowlist(BEFORE)
+        site.await_ready()
+        assert site.allowlist() == BEFORE
+        witness = Witness(site)
         with proxy.network_away():
             until(lambda: moment(seconds=-1.5) > end, "some time after the end")
             assert site.allowlist() == BEFORE
         site.await_allowlist(AFTER)
         site.await_ready()
+        witness.assert_never_wider()
 
         end = moment(seconds=4)
         site.edit_policy(allowedCIDRs=ending(end))
         site.await_allowlist(BEFORE)
+        witness = Witness(site)
         operator.close()
         until(lambda: moment(seconds=0) > end, "the end of the entry")
         assert site.allowlist() == BEFORE
         start_operator(plane)
         site.await_allowlist(AFTER)
         site.await_ready()
+        witness.assert_never_wider()
 
 
 @pytest.fixture
@@ -134,6 +140,7 @@ def test_a_policy_made_anew_before_anybody_looked_keeps_the_service_it_had(
     site.create_service()
     site.create_policy()
     site.await_ready()
+    witness = Witness(site)
     shared_operator.pause()
     try:
         site.delete("NodePortAccessPolicy")
@@ -147,3 +154,4 @@ def test_a_policy_made_anew_before_anybody_looked_keeps_the_service_it_had(
     for child in site.network_policies().values():
         (owner,) = child["metadata"]["ownerReferences"]
         assert owner["uid"] == anew["metadata"]["uid"]
+    witness.assert_never_wider()

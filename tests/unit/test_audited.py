@@ -42,6 +42,16 @@ def test_a_rule_without_peers_or_ports_is_wrong_whatever_else_is_right(tmp_path:
     assert "n/a was sent with a rule for everyone" in sentence
 
 
+def test_a_service_that_is_set_to_cluster_is_wrong(tmp_path: Path) -> None:
+    service = {"apiGroup": "", "resource": "services", "namespace": "n", "name": "web"}
+    local, cluster = (
+        asked(objectRef=service, requestObject={"spec": {"externalTrafficPolicy": value}})
+        for value in ("Local", "Cluster")
+    )
+    assert read(tmp_path, local, asked(objectRef=service, requestObject={})).wrong(passed=False) == []
+    assert read(tmp_path, local, cluster).wrong(passed=False) == ["services n/web was set to Cluster"]
+
+
 def test_what_the_harness_asks_for_under_the_operators_name_does_not_count(tmp_path: Path) -> None:
     assert read(tmp_path, asked(userAgent="kubectl/v1.37", verb="update")).wrong(passed=False) == []
     assert (

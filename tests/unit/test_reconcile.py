@@ -816,6 +816,22 @@ async def test_our_own_creation_whose_answer_was_lost_is_kept() -> None:
     assert operator.condition("Ready") == ("True", "Guarded")
 
 
+async def test_a_service_whose_policy_was_made_anew_unheard_is_not_let_go() -> None:
+    operator = Operator(*WORLD)
+    await operator.work(5)
+    cluster, held = operator.cluster, operator.body(SERVICE)
+    cluster.immediate = False
+    gone = cluster.remove(KIND, NAMESPACE, "shop")
+    cluster.create(policy(allowed=["192.0.2.0/24"]))
+    cluster.store.policies.drop(gone)
+    assert await operator.once() == Wait("the view was out of date", 0.0)
+    assert operator.body(SERVICE) == held
+    cluster.deliver()
+    await operator.work(5)
+    assert operator.body(SERVICE) == held
+    assert ingress(operator.body(ALLOW))[0]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+
+
 async def test_a_child_that_is_gone_unheard_is_made_anew_at_once() -> None:
     operator = Operator(*WORLD)
     await operator.work(5)
