@@ -20,6 +20,7 @@ from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
 from nodeport_access.complaints import Complaints
 from nodeport_access.conditions import ABNORMAL_TRUE, Status, is_true
 from nodeport_access.events import Recorder
+from nodeport_access.feed import Feed
 from nodeport_access.kube import (
     ENDPOINT_SLICES,
     NETWORK_POLICIES,
@@ -36,7 +37,7 @@ from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
 from nodeport_access.wall_clock import WallClock
-from nodeport_access.watches import Feed, PodWatches, Roster, Watch
+from nodeport_access.watches import PodWatches, Roster, Watch
 from nodeport_access.workers import Workers
 from nodeport_access.workqueue import Backoff, WorkQueue
 

@@ -15,8 +15,8 @@ from typing import Any, cast
 import kopf
 
 from nodeport_access.api import GROUP, PLURAL, VERSION, Body
+from nodeport_access.feed import STREAM_SECONDS, Feed
 from nodeport_access.kube import Client, Lent, is_object
-from nodeport_access.watches import FEED_SECONDS, Feed
 
 LEAVE_SECONDS = 0.4
 """What Kopf's tasks get to end; they take a tenth of that."""
@@ -146,7 +146,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 15
     settings.watching.connect_timeout = 5
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = FEED_SECONDS
+    settings.watching.server_timeout = STREAM_SECONDS
     settings.queueing.exit_timeout = 0.3
     # After its tasks have been cancelled, Kopf would kill this thread, and with it the process.
     settings.process.ultimate_exiting_timeout = None

@@ -53,7 +53,7 @@ def configure(*, log_format: str, level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("kopf", "aiohttp", "asyncio", "kubernetes"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Every try of Kopf's at a request that fails, and each of its tasks that ends with another; ``watches.Feed`` tells
+    # Every try of Kopf's at a request that fails, and each of its tasks that ends with another; ``feed.Feed`` tells
     # of them once a minute.
     for told in ("kopf._cogs.clients", "kopf._core.reactor.running", "kopf._core.reactor.orchestration"):
         logging.getLogger(told).setLevel(logging.CRITICAL)

@@ -2,12 +2,12 @@
 
 One ``Watch`` follows one resource, in one namespace or in all, for as long as the process lives. A ``Roster`` is the
 list half alone, taken when asked: for policies, whose live events come by Kopf, which after an outage does not mention
-what was deleted. ``PodWatches`` holds one watch per namespace of a changing set. A ``Feed`` knows how well Kopf hears.
+what was deleted. ``PodWatches`` holds one watch per namespace of a changing set.
 
 What brings on a fresh list: a version that is too old, a stream that broke, a stream that fell silent. The planned end
 of a stream does not, nor does a refusal to open one: the version last seen is still good. Nothing here ends by itself,
 except by a crash of the sink, which is never swallowed. Not its business: what the objects mean (``store``), what a
-request looks like on the wire and what its failure means (``kube``).
+request looks like on the wire and what its failure means (``kube``), how well Kopf hears (``feed``).
 
 Sources: Kubernetes API concepts,
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes, and KEP-956 (bookmarks).
@@ -20,7 +20,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from logging import Logger
-from math import inf
 from random import Random
 from typing import NoReturn, Protocol
 
@@ -170,7 +169,7 @@ class _Source:
         if not self._complaints.due(API_SERVER if isinstance(error, Unreachable) else str(self.resource)):
             return
         self._complained = True
-        self._log.warning("%s: %s", self, _why(error, verb=verb, resource=self.resource), extra=self._labels())
+        self._log.warning("%s: %s", self, why_not(error, verb=verb, resource=self.resource), extra=self._labels())
 
     def _delay(self, error: ApiError) -> float:
         if not isinstance(error, Unreachable | Gone):
@@ -188,7 +187,7 @@ class _Source:
         return f"{self.resource} in {self.namespace}" if self.namespace else str(self.resource)
 
 
-def _why(error: ApiError, *, verb: str, resource: Resource) -> str:
+def why_not(error: ApiError, *, verb: str, resource: Resource) -> str:
     """What is missing, in words for the person who can mend it."""
     match error:
         case Forbidden():
@@ -298,95 +297,6 @@ class Roster(_Source):
             async with asyncio.timeout(self._pace.roster):
                 await self._asked.wait()
             await asyncio.sleep(self._pace.backoff[0])
-
-
-FEED_SECONDS = 300
-"""What a stream of Kopf's may last."""
-FEED_GRACE_SECONDS = 10.0
-"""Within which Kopf asks again, whatever he is at: he tries every five seconds where he is refused."""
-
-
-class Feed:
-    """Events that come by another's watches, Kopf's: whether he hears, by what becomes of his requests.
-
-    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he may have missed something:
-    when he breaks off, and when he hears again; who lists anew does not learn what was deleted before.
-    """
-
-    def __init__(
-        self,
-        *,
-        resource: Resource,
-        namespaces: Sequence[str | None],
-        time: Callable[[], float],
-        log: Logger,
-        complaints: Complaints,
-    ) -> None:
-        """He follows the resource by one stream for each of the namespaces, None for all of them."""
-        self.resource = resource
-        self.on_gap: Callable[[], None] = lambda: None
-        self._time = time
-        self._log = log
-        self._complaints = complaints
-        self._complained = False
-        paths = [resource.path(namespace=namespace) for namespace in namespaces]
-        self._refused: dict[str, ApiError] = {path: Unreachable(message="no stream is open yet") for path in paths}
-        self._due = dict.fromkeys(paths, inf)
-        self._gaps: set[str] = set()
-
-    @property
-    def refused(self) -> ApiError | None:
-        """Why at least one of his streams is not open."""
-        return next(iter(self._refused.values()), None)
-
-    def begins(self) -> None:
-        """He is started, and should soon be asking."""
-        self._due = dict.fromkeys(self._due, self._time() + FEED_GRACE_SECONDS)
-
-    def broke_off(self, error: Exception) -> None:
-        """He has ended, and hears nothing until he has been started again."""
-        said = next((arg for arg in error.args if isinstance(arg, str)), str(error))
-        why = f"Kopf broke off, and is started again: {type(error).__name__}: {' '.join(said.split())[:200]}"
-        self._refused = dict.fromkeys(self._due, Unreachable(message=why))
-        self._gaps.update(self._due)
-        self._complain("a feed that breaks off", why)
-        self.on_gap()
-
-    def overdue(self) -> bool:
-        """Whether a request of his for the resource is due: his streams end by themselves, and he opens others."""
-        return self._time() > min(self._due.values())
-
-    def told(self, verb: str, path: str, error: ApiError | None) -> None:
-        """Takes what became of a request; the ``verb`` of a stream is ``watch``. Of all but lists and streams it only
-        matters that he is at it."""
-        now = self._time()
-        self._due = {each: max(due, now + FEED_GRACE_SECONDS) for each, due in self._due.items()}
-        if path not in self._due:
-            return
-        self._due[path] = now + FEED_SECONDS + FEED_GRACE_SECONDS
-        if error is not None:
-            self._gaps.add(path)
-            self._refused[path] = error
-            topic = API_SERVER if isinstance(error, Unreachable) else f"the feed of {path}"
-            self._complain(topic, _why(error, verb=verb, resource=self.resource))
-        elif verb != "watch":
-            self._gaps.add(path)
-        else:
-            self._refused.pop(path, None)
-            if self._complained and not self._refused:
-                self._complained = False
-                self._log.info("%s: works again", self)
-            if path in self._gaps:
-                self._gaps.discard(path)
-                self.on_gap()
-
-    def _complain(self, topic: str, sentence: str) -> None:
-        if self._complaints.due(topic):
-            self._complained = True
-            self._log.warning("%s: %s", self, sentence, extra={"resource": str(self.resource)})
-
-    def __str__(self) -> str:
-        return f"events of {self.resource}"
 
 
 class PodWatches:

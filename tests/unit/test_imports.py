@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "store",
         "wall_clock",
         "watches",
+        "feed",
         "workqueue",
     ),
     "loop": ("controller", "reconcile", "reporter", "workers", "writer"),
