@@ -61,20 +61,28 @@ async def run(
     silent, unless policies are ``gone`` from the API. ``started`` is called whenever Kopf has installed its signal
     handlers; ``clean_up`` ends all our own tasks, while Kopf's end.
 
-    Raises what broke Kopf off when the policies were gone.
+    Raises what broke Kopf off when the policies were gone, and what ``put`` and ``drop`` raise, which Kopf would log
+    and pass over.
     """
     time = asyncio.get_running_loop().time
+    crashes: list[Exception] = []
+
+    def crashed(error: Exception) -> None:
+        crashes.append(error)
+        stop.set()
+
+    take = _taking(put=put, drop=drop, garbled=feed.on_gap, crashed=crashed)
     stopped, pauses = asyncio.create_task(stop.wait()), iter(EndlessBackoffs())
     try:
         while not stop.is_set():
             begun = time()
-            registry = _registry(lend=client.lender(told=feed.told).lend, put=put, drop=drop, garbled=feed.on_gap)
+            registry = _registry(lend=client.lender(told=feed.told).lend, take=take)
             listening = asyncio.create_task(_listen(registry, feed=feed, started=started, namespaces=namespaces))
             await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
                 listening.cancel()
                 await asyncio.gather(clean_up(), listening, return_exceptions=True)
-                return
+                break
             error = cast(Exception, listening.exception())
             feed.broke_off(error)
             if time() - begun >= SETTLED_SECONDS:
@@ -86,18 +94,14 @@ async def run(
                     raise error
     finally:
         stopped.cancel()
+    if crashes:
+        raise crashes[0]
 
 
-def _registry(
-    *,
-    lend: Callable[[], Awaitable[Lent]],
-    put: Callable[[Body], None],
-    drop: Callable[[Body], None],
-    garbled: Callable[[], None],
-) -> kopf.OperatorRegistry:
+def _registry(*, lend: Callable[[], Awaitable[Lent]], take: Callable[..., Awaitable[None]]) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login(lend))
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(_event(put, drop, garbled))
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(take)
     return registry
 
 
@@ -153,15 +157,22 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _event(
-    put: Callable[[Body], None], drop: Callable[[Body], None], garbled: Callable[[], None]
+def _taking(
+    *,
+    put: Callable[[Body], None],
+    drop: Callable[[Body], None],
+    garbled: Callable[[], None],
+    crashed: Callable[[Exception], None],
 ) -> Callable[..., Awaitable[None]]:
     async def policy_seen(event: kopf.RawEvent, **_: Any) -> None:
         body: Body = dict(event["object"])
         if not is_object(body):
             garbled()
             return
-        (drop if event["type"] == "DELETED" else put)(body)
+        try:
+            (drop if event["type"] == "DELETED" else put)(body)
+        except Exception as error:
+            crashed(error)
 
     return policy_seen
 

@@ -27,14 +27,14 @@ MARK = "tampered"
 
 def crash() -> None:
     """One of its own tasks crashes when it hears of a marked object."""
-    put = shelf.ScopedSink.put
+    put = shelf.Shelf.put
 
-    def stumble(self: shelf.ScopedSink, body: dict[str, Any]) -> None:
+    def stumble(self: shelf.Shelf[Any], body: dict[str, Any]) -> None:
         if body["metadata"]["name"] == MARK:
             raise RuntimeError("stumbled over a marked object")
         put(self, body)
 
-    shelf.ScopedSink.put = stumble  # type: ignore[method-assign]  # that is the point
+    shelf.Shelf.put = stumble  # type: ignore[method-assign]  # that is the point
 
 
 def curse() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from testbed.fault_proxy import CutStream, FaultProxy
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, USER
 from testbed.waiting import wait_for
 from tests.api import tampered
-from tests.api.access import a_site, admissions, until
+from tests.api.access import Site, a_site, admissions, until
 from tests.api.conftest import StartOperator
 
 
@@ -51,11 +52,12 @@ def test_a_certificate_authority_without_key_identifiers_is_good_enough_on_every
     assert operator.exit_code is None
 
 
-def test_a_crash_of_one_of_its_own_tasks_ends_it_and_says_why(
-    plane: ControlPlane, start_operator: StartOperator
+@pytest.mark.parametrize("create", [Site.create_service, Site.create_policy])
+def test_a_crash_over_what_it_hears_ends_it_and_says_why(
+    plane: ControlPlane, start_operator: StartOperator, create: Callable[[Site, str], object]
 ) -> None:
     operator = start_operator(plane, module=tampered.MODULE, environment={"TAMPER": "crash"})
-    a_site(plane, "stumbling-block").create_service(tampered.MARK)
+    create(a_site(plane, f"stumbling-block-{create.__name__.replace('_', '-')}"), tampered.MARK)
     assert operator.wait_for_end(seconds=10) == 1
     assert any("RuntimeError: stumbled over a marked object" in line for line in operator.log_lines())
 

@@ -29,6 +29,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "world": (
         "complaints",
         "events",
+        "feed",
         "kube",
         "logs",
         "metrics",
@@ -37,7 +38,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "store",
         "wall_clock",
         "watches",
-        "feed",
         "workqueue",
     ),
     "loop": ("controller", "reconcile", "reporter", "workers", "writer"),
