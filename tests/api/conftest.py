@@ -2,6 +2,7 @@
 
 - `cluster`, `namespace`: the session's control plane with CRD, RBAC and three nodes, and a namespace of the test's own
 - `shared_operator`: the one operator of that control plane, watching all namespaces; enough for most tests
+- `site`: such a namespace, watched by that operator
 - `quiet_control_plane`: a second one for the session, without an operator; a test may start one there, and ends it, and
   leaves CRD and RBAC complete
 - `own_control_plane`, `start_operator(...)`: for tests that need a whole control plane to themselves; two operators
@@ -28,6 +29,7 @@ from testbed.control_plane import ControlPlane
 from testbed.operator_process import OperatorProcess, clean_environment, install
 from testbed.processes import tail
 from testbed.programs import Programs, ProgramsUnavailable, find
+from tests.api.access import Site
 from tests.api.audited import Audited
 
 _numbers = itertools.count(1)
@@ -101,6 +103,13 @@ def shared_operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPa
     finally:
         operator.close()
     assert_without_fault(operator)
+
+
+@pytest.fixture
+def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
+    """A fresh namespace that the session's operator watches."""
+    assert shared_operator.exit_code is None
+    return Site(cluster, namespace)
 
 
 def assert_without_fault(operator: OperatorProcess) -> None:

@@ -1,6 +1,6 @@
 """An operator behind the fault proxy: how tests start it, and what has to hold of it whatever goes wrong.
 
-Not its business: which faults there are (`testbed.fault_proxy`), and what should come of each.
+Not its business: which faults there are (`fault_table`), and what should come of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import FaultProxy
-from testbed.fault_proxy.faults import Stream, StreamFault
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from tests.api.access import until
 
@@ -84,23 +83,3 @@ def operator_behind_proxy(
             yield Behind(Cluster(control_plane), proxy, operator)
         finally:
             operator.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Say(StreamFault):
-    """Says what the API server has not said, and ends the stream in order if `end` is set."""
-
-    line: bytes
-    end: bool = False
-
-    async def strike(self, stream: Stream) -> None:
-        await stream.send(self.line)
-        if self.end:
-            stream.end()
-
-
-HALF_A_LINE = Say(line=b'{"type":"MODIFIED","object":{"metadata":{"na', end=True)
-UNKNOWN_TYPE = Say(
-    line=b'{"type":"ENHANCED","object":{"metadata":{"name":"a","namespace":"b","resourceVersion":"1","uid":"u"}}}\n'
-)
-NO_OBJECT = Say(line=b'{"type":"ADDED","object":{"metadata":{"resourceVersion":"1"}}}\n')

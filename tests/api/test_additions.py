@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
 from tests.api.access import Json, Site, await_told, drifts, until
 from tests.api.witness import Witness, assert_never_wider
@@ -22,12 +21,6 @@ FIELDS = ("metadata.finalizers", "metadata.ownerReferences")
 EDITOR = "kubectl-edit"
 HOLD = "example.com/hold"
 DENY = "web-deny-all"
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def create_guarded(site: Site) -> None:

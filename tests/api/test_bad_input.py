@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from testbed import objects
-from testbed.cluster import Cluster, path
+from testbed.cluster import path
 from testbed.control_plane import ControlPlane
 from testbed.operator_process import ROOT, USER, OperatorProcess
 from tests.api.access import ALLOWED, Json, Site, a_site, until
@@ -222,12 +222,6 @@ def assert_guarded(site: Site, *, but_pruned: bool = False) -> None:
 
 
 # --- what the schema lets through, at its limits ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def test_the_longest_names_are_names_of_children_and_values_of_labels(site: Site) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
 from tests.api.access import LABELS, Site, next_second, until
 from tests.api.witness import Witness
@@ -18,12 +17,6 @@ from tests.api.witness import Witness
 HOLDER, WAITING = "first", "later"
 LISTS = {HOLDER: ["10.2.3.4/32"], WAITING: ["198.51.100.0/24"]}
 STEADY = ("first-allow", "first-deny-all", "later-deny-all")
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def create_both(site: Site, **waiting: str) -> None:

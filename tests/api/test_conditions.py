@@ -11,17 +11,9 @@ from typing import Any
 import pytest
 
 from testbed import objects
-from testbed.cluster import Cluster
-from testbed.operator_process import OperatorProcess
 from tests.api.access import ALLOWED, LABELS, Site, entries, until
 
 NODE1 = "10.102.123.117"
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 # --- Reachable -------------------------------------------------------------------------------------------------------

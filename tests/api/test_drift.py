@@ -14,20 +14,11 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
-import pytest
-
-from testbed.cluster import Cluster
 from testbed.operator_process import OperatorProcess
 from tests.api.access import LABEL, Json, Site, await_told, drifts, until
 from tests.api.witness import Witness, assert_never_wider
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 # --- children --------------------------------------------------------------------------------------------------------

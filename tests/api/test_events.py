@@ -35,12 +35,6 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
-
-
-@pytest.fixture
 def quiet_site(quiet_control_plane: ControlPlane) -> Iterator[Site]:
     """A namespace where no operator runs but the test's own."""
     cluster, name = Cluster(quiet_control_plane), f"events-{next(_numbers)}"

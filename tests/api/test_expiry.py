@@ -11,17 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from testbed.api_client import MERGE_PATCH
-from testbed.cluster import Cluster, path
-from testbed.operator_process import USER, OperatorProcess
+from testbed.cluster import path
+from testbed.operator_process import USER
 from tests.api.access import HTTP, Json, Site, until
 
 PROMISE = datetime.timedelta(seconds=1)
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def moment(*, seconds: float) -> datetime.datetime:

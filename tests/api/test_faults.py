@@ -29,64 +29,20 @@ from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import (
     Answer,
-    CloseConnection,
-    CutStream,
-    DuplicateEvents,
     EndStream,
     ErrorEvent,
-    GarbledLine,
-    HalfAnswer,
     Hang,
     Injected,
-    LoseAnswer,
-    SlowAnswer,
     StallStream,
 )
 from testbed.fault_proxy.faults import Fault, Forward, Reply, RequestFault
 from testbed.waiting import wait_for
 from tests.api.access import HTTP, Site, until
-from tests.api.faulty import HALF_A_LINE, NO_OBJECT, UNKNOWN_TYPE, Behind, operator_behind_proxy
+from tests.api.fault_table import AFTER, BEFORE, SLOW, STREAM
+from tests.api.faulty import Behind, operator_behind_proxy
 from tests.api.recording import Recording
 
 _numbers = itertools.count(1)
-
-BEFORE: dict[str, Fault] = {
-    "refused": CloseConnection(),
-    "a-page": Answer(code=200, text="<h1>Please log in</h1>"),
-    "401": Answer(code=401),
-    "403": Answer(code=403),
-    "404": Answer(code=404),
-    "409": Answer(code=409),
-    "410": Answer(code=410),
-    "422": Answer(code=422),
-    "429": Answer(code=429, retry_after=2),
-    "500": Answer(code=500),
-    "502-page": Answer(code=502, text="<h1>Bad Gateway</h1>"),
-    "503": Answer(code=503),
-}
-"""The API server hears nothing of the request."""
-AFTER: dict[str, Fault] = {
-    "lost": LoseAnswer(),
-    "half": HalfAnswer(),
-}
-"""It is carried out, and the operator does not know."""
-SLOW: dict[str, Fault] = {
-    "hang": Hang(),
-    "slow": SlowAnswer(bytes_per_second=40),
-}
-"""It takes the operator's time limit, 15 s."""
-STREAM: dict[str, Fault] = {
-    "cut": CutStream(),
-    "ended": EndStream(),
-    "410-event": ErrorEvent(),
-    "500-event": ErrorEvent(code=500, message="etcdserver: request timed out"),
-    "no-json": GarbledLine(),
-    "half-a-line": HALF_A_LINE,
-    "unknown-type": UNKNOWN_TYPE,
-    "no-object": NO_OBJECT,
-    "twice": DuplicateEvents(),
-    "stalled-and-late": StallStream(),
-}
 
 
 @pytest.fixture(scope="module")
@@ -274,6 +230,7 @@ def test_whatever_happens_to_what_it_reads_every_change_has_its_effect(
             await_all(cells)
             for names, reading in zip(chunk, readings, strict=True):  # of the nodes there is one watch
                 if names[2] == "nodes":
+                    behind.await_ready()  # some faults meet a stream only, and it may have been broken by another
                     cells.append(begun(*names, reading=reading, behind=behind, faults=faults))
                     await_all(cells[-1:])
                     cluster.delete("Node", f"passing-{reading.site.namespace}")

@@ -1,5 +1,5 @@
-"""Many hand-overs between policies, with latency between operator and API server: while a policy that is alive and
-enforces exists, the pods are never without one, and nobody gets in who is in neither list. With `--long`, two hundred.
+"""Two hundred hand-overs between policies, with latency between operator and API server: while a policy that is alive
+and enforces exists, the pods are never without one, and nobody gets in who is in neither list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.api.access import Site, next_second
 from tests.api.conftest import StartOperator
 from tests.api.witness import State, Witness, assert_never_wider, of_one_service
 
-FEW, MANY = 10, 50
+EACH = 50
 """Hand-overs of each kind; there are four kinds."""
 LATENCY_SECONDS = 0.05
 """With it, and without the deny-all of the one that waits, every hand-over left the pods open for that long."""
@@ -71,40 +71,39 @@ def sites(quiet_control_plane: ControlPlane) -> Iterator[dict[str, Site]]:
 
 
 def test_in_a_hand_over_the_pods_are_never_without_a_policy(
-    long: bool, sites: dict[str, Site], quiet_control_plane: ControlPlane, start_operator: StartOperator
+    sites: dict[str, Site], quiet_control_plane: ControlPlane, start_operator: StartOperator
 ) -> None:
-    each = MANY if long else FEW
     with FaultProxy(quiet_control_plane) as proxy:
         kubeconfig = proxy.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
         start_operator(quiet_control_plane, kubeconfig=kubeconfig, namespace=list(KINDS))
         for name, kind in KINDS.items():
-            for number in range(each):
+            for number in range(EACH):
                 labels = {"app": f"web-{number}"}
                 sites[name].create_service(f"web-{number}", selector=labels)
                 sites[name].create_policy(f"first-{number}", service=f"web-{number}", allowed=HOLDER, **kind.first)
         next_second()
         for site in sites.values():
-            for number in range(each):
+            for number in range(EACH):
                 site.create_policy(f"later-{number}", service=f"web-{number}", allowed=NEXT)
-        await_holders(sites, each, lambda kind: "later" if kind.first else "first")
+        await_holders(sites, lambda kind: "later" if kind.first else "first")
         next_second()
         witnesses = {name: Witness(site) for name, site in sites.items()}
         with (
             proxy.inject(Latency(seconds=LATENCY_SECONDS), verbs={"create", "patch", "delete"}) as slow,
             ThreadPoolExecutor(len(KINDS)) as threads,
         ):
-            list(threads.map(lambda name: [KINDS[name].step(sites[name], n) for n in range(each)], KINDS))
-            await_holders(sites, each, lambda kind: kind.holder)
-        assert slow.hits >= 4 * each
+            list(threads.map(lambda name: [KINDS[name].step(sites[name], n) for n in range(EACH)], KINDS))
+            await_holders(sites, lambda kind: kind.holder)
+        assert slow.hits >= 4 * EACH
     for witness in witnesses.values():
         states = witness.states()
-        for number in range(each):
+        for number in range(EACH):
             own = of_one_service(states, number)
             assert_always_claimed(own)
             assert_never_wider(own, service=f"web-{number}", labels={"app": f"web-{number}"})
 
 
-def await_holders(sites: dict[str, Site], each: int, holder: Callable[[Kind], str]) -> None:
+def await_holders(sites: dict[str, Site], holder: Callable[[Kind], str]) -> None:
     """Wait until every Service is held by the policy that it should be held by, and nothing is left of others."""
 
     def as_expected() -> bool:
@@ -115,7 +114,7 @@ def await_holders(sites: dict[str, Site], each: int, holder: Callable[[Kind], st
                 for one in policies
                 if one.get("status", {}).get("conditions", [{}])[0].get("reason") == "Guarded"
             }
-            assert ready == {f"{holder(KINDS[name])}-{number}" for number in range(each)}, name
+            assert ready == {f"{holder(KINDS[name])}-{number}" for number in range(EACH)}, name
             waiting = {
                 f"{one['metadata']['name']}-deny-all"
                 for one in policies

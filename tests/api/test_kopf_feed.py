@@ -19,22 +19,19 @@ from testbed import objects
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import (
     Answer,
-    CloseConnection,
     CutStream,
-    DuplicateEvents,
     EndStream,
     ErrorEvent,
     FaultProxy,
     GarbledLine,
-    HalfAnswer,
     Injected,
-    LoseAnswer,
     StallStream,
 )
 from testbed.fault_proxy.faults import Fault, StreamFault
 from testbed.waiting import wait_for
 from tests.api.access import Site, until
-from tests.api.faulty import HALF_A_LINE, NO_OBJECT, UNKNOWN_TYPE, Behind, operator_behind_proxy
+from tests.api.fault_table import AFTER, BEFORE, STREAM
+from tests.api.faulty import Behind, operator_behind_proxy
 from tests.api.recording import Recording
 
 POLICIES = {"nodeportaccesspolicies"}
@@ -44,34 +41,6 @@ SECONDS = 15.0
 ONE, OTHER = "10.9.1.0/24", "10.9.2.0/24"
 _numbers = itertools.count(1)
 
-STREAM_FAULTS: dict[str, Fault] = {
-    "cut": CutStream(),
-    "ended": EndStream(),
-    "410": ErrorEvent(),
-    "500": ErrorEvent(code=500, message="etcdserver: request timed out"),
-    "no-json": GarbledLine(),
-    "half-a-line": HALF_A_LINE,
-    "unknown-type": UNKNOWN_TYPE,
-    "no-object": NO_OBJECT,
-    "twice": DuplicateEvents(),
-    "stalled-and-late": StallStream(),
-}
-REQUEST_FAULTS: dict[str, Fault] = {
-    "refused": CloseConnection(),
-    "lost": LoseAnswer(),
-    "half": HalfAnswer(),
-    "a-page": Answer(code=200, text="<h1>Please log in</h1>"),
-    "401": Answer(code=401),
-    "403": Answer(code=403),
-    "404": Answer(code=404),
-    "409": Answer(code=409),
-    "410": Answer(code=410),
-    "422": Answer(code=422),
-    "429": Answer(code=429, retry_after=1),
-    "500": Answer(code=500),
-    "502-page": Answer(code=502, text="<h1>Bad Gateway</h1>"),
-    "503": Answer(code=503),
-}
 ALWAYS = {
     *((name, "watch") for name in ("404", "410", "a-page", "503")),
     *((name, "list") for name in ("422", "500", "half")),
@@ -130,11 +99,11 @@ class Change:
         self._site.delete("Service", self._gone)
 
 
-@pytest.mark.parametrize("name", STREAM_FAULTS)
+@pytest.mark.parametrize("name", STREAM)
 def test_whatever_comes_over_its_stream_changes_of_policies_have_their_effect(
     behind: Behind, site: Site, name: str
 ) -> None:
-    change, fault = Change(behind, site), STREAM_FAULTS[name]
+    change, fault = Change(behind, site), STREAM[name]
     times = 1 if isinstance(fault, StreamFault) else None
     with behind.proxy.inject(fault, verbs={"watch"}, resources=POLICIES, times=times) as injected:
         change.make()
@@ -149,7 +118,7 @@ def test_whatever_comes_over_its_stream_changes_of_policies_have_their_effect(
     [
         pytest.param(name, verb, marks=() if (name, verb) in ALWAYS else pytest.mark.long)
         for verb in ("watch", "list")
-        for name in REQUEST_FAULTS
+        for name in (BEFORE | AFTER)
     ],
 )
 def test_whatever_answers_its_requests_changes_of_policies_have_their_effect(
@@ -158,7 +127,7 @@ def test_whatever_answers_its_requests_changes_of_policies_have_their_effect(
     change = Change(behind, site)
     # A stream that ends is opened again; one that says 410 is listed again before.
     again = EndStream() if verb == "watch" else ErrorEvent()
-    with behind.proxy.inject(REQUEST_FAULTS[name], verbs={verb}, resources=POLICIES, times=2) as injected:
+    with behind.proxy.inject((BEFORE | AFTER)[name], verbs={verb}, resources=POLICIES, times=2) as injected:
         with behind.proxy.inject(again, verbs={"watch"}, resources=POLICIES, times=1):
             until(lambda: injected.hits > 0, "the fault")
         change.make()

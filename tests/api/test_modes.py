@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from testbed.cluster import Cluster
-from testbed.operator_process import USER, OperatorProcess
+from testbed.operator_process import USER
 from tests.api.access import ALLOWED, MANAGER, Site, until
 
 CHILDREN = ("web-allow", "web-deny-all")
@@ -19,12 +16,6 @@ WHOLE_PLAN = [
     {"action": "update", "object": "Service/web", "fields": ["spec.externalTrafficPolicy", "metadata.labels"]},
     {"action": "create", "object": "NetworkPolicy/web-deny-all"},
 ]
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def planned(site: Site, name: str = "web") -> list[dict[str, Any]]:

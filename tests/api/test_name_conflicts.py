@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from testbed import objects
-from testbed.cluster import Cluster, Refused
+from testbed.cluster import Refused
 from testbed.operator_process import USER, OperatorProcess
 from tests.api.access import ALLOWED, LABELS, MANAGER, Json, Site, until
 from tests.api.witness import Witness, assert_never_wider
@@ -22,12 +22,6 @@ DIFFERING = {"podSelector": {"matchLabels": {"app": "theirs"}}, "policyTypes": [
 SAME_AS_DENY_ALL = {"podSelector": {"matchLabels": LABELS}, "policyTypes": ["Ingress"]}
 FOR_ALL_PODS = {"podSelector": {}, "policyTypes": ["Ingress"]}
 """Of which managedFields hold nothing but policyTypes: an empty selector is nobody's."""
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def assert_unharmed(site: Site, stranger: Json) -> None:

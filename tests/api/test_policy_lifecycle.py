@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from testbed.cluster import Cluster
-from testbed.operator_process import OperatorProcess
 from tests.api.access import (
     ALLOWED,
     LABELS,
@@ -26,12 +24,6 @@ from tests.api.access import (
 
 PORTS = [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "https", "port": 443, "targetPort": "tls"}]
 BOTH = "TCP/8080 TCP/tls"
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def test_a_policy_leaves_its_service_open_to_the_allowlist_only(site: Site) -> None:

@@ -11,18 +11,10 @@ from typing import Any
 import pytest
 
 from testbed.api_client import JSON_PATCH
-from testbed.cluster import Cluster
-from testbed.operator_process import OperatorProcess
 from tests.api.access import ALLOWED, HTTP, LABELS, Site, admissions, until
 
 CHILDREN = ("web-allow", "web-deny-all")
 ON_HTTP = {"TCP/8080": list(ALLOWED)}
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def still_shut(site: Site) -> bool:

@@ -9,9 +9,6 @@ import datetime
 import time
 from pathlib import Path
 
-import pytest
-
-from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.fault_proxy import FaultProxy
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
@@ -105,12 +102,6 @@ def test_an_entry_that_ends_while_nobody_can_close_it_is_closed_as_soon_as_someb
         site.await_allowlist(AFTER)
         site.await_ready()
         witness.assert_never_wider()
-
-
-@pytest.fixture
-def site(cluster: Cluster, namespace: str, shared_operator: OperatorProcess) -> Site:
-    assert shared_operator.exit_code is None
-    return Site(cluster, namespace)
 
 
 def test_a_service_made_anew_before_anybody_looked_is_guarded_as_the_one_that_it_is(

@@ -24,6 +24,7 @@ from tests.api.histories.troubles import WITH_WATCHES, WITH_WRITES
 from tests.api.histories.vocabulary import (
     ENTRIES,
     FOREIGN_CIDRS,
+    FRONT,
     NODES,
     PEERS,
     POD_LABELS,
@@ -138,19 +139,30 @@ class Histories(RuleBasedStateMachine):
         self.stages: Sequence[Stage] = ()
 
     @initialize(
-        spec=specs(), type=st.sampled_from(TYPES[:2]), labels=labels, calm=st.booleans(), number=st.integers(0, 99)
+        spec=specs(),
+        type=st.sampled_from(TYPES[:2]),
+        labels=labels,
+        calm=st.booleans(),
+        crowded=st.booleans(),
+        number=st.integers(0, 99),
     )
-    def begins_guarded(self, spec: Json, type: str, labels: Labels, calm: bool, number: int) -> None:
-        """Every namespace begins with one policy in force, so that there is something to lose."""
+    def begins_guarded(self, spec: Json, type: str, labels: Labels, calm: bool, crowded: bool, number: int) -> None:
+        """Every namespace begins with one policy in force, so that there is something to lose. Where it is crowded,
+        another Service and a stranger's NetworkPolicy concern some of the same pods, by a label that may come and go.
+        """
         # Hypothesis begins with the simplest choice everywhere, which is the same step again and again.
         assume(number > 0)
         self.stages = self.world.begin(namespaces=NAMESPACES)
         self.calm = calm
         with self.world.remembering():
-            self._begin_guarded(spec, type, labels)
+            self._begin_guarded(spec, type, labels, crowded=crowded)
 
-    def _begin_guarded(self, spec: Json, type: str, labels: Labels) -> None:
+    def _begin_guarded(self, spec: Json, type: str, labels: Labels, *, crowded: bool) -> None:
         for stage in self.stages:
+            if crowded:
+                stage.service(SERVICES[1], type=type, selector=FRONT, ports=PORTS[0], families=("IPv4",))
+                stage.network_policy("guest", podSelector={"matchLabels": dict(FRONT)}, ingress=[{}])
+                stage.pod(PODS[1], labels={**labels, **FRONT}, ready=True, node="node2")
             stage.service(SERVICES[0], type=type, selector={"app": labels["app"]}, ports=PORTS[0], families=("IPv4",))
             stage.pod(PODS[0], labels=labels, ready=True, node="node1")
             stage.policy(POLICIES[1], service=SERVICES[0], **due(spec))
@@ -171,7 +183,7 @@ class Histories(RuleBasedStateMachine):
     def policy_edit(self, place: int, name: str, field: str, spec: Json) -> None:
         self.stages[place].policy(name, service=SERVICES[0], **{field: due(spec)[field]})
 
-    @happening(place=places, name=policies, how=st.sampled_from(["Background", "Background", "Foreground", "Orphan"]))
+    @happening(place=places, name=policies, how=st.sampled_from(["Background", "Foreground", "Orphan", "Orphan"]))
     def policy_deletion(self, place: int, name: str, how: str) -> None:
         self.stages[place].delete_policy(name, how=how)
 
@@ -213,6 +225,10 @@ class Histories(RuleBasedStateMachine):
     @happening(place=places, name=pods, labels=labels)
     def pod_labels(self, place: int, name: str, labels: Labels) -> None:
         self.stages[place].label_pod(name, labels=labels)
+
+    @happening(place=places, name=pods, front=st.booleans())
+    def pod_comes_to_the_front(self, place: int, name: str, front: bool) -> None:
+        self.stages[place].label_pod(name, labels={"app": "red", **(FRONT if front else {})})
 
     @happening(place=places, name=pods, labels=labels, node=nodes)
     def pod_move(self, place: int, name: str, labels: Labels, node: str) -> None:

@@ -16,14 +16,9 @@ Json = dict[str, Any]
 SERVICES = ("web", "api")
 POLICIES = ("first", "second", "third")
 
-POD_LABELS: tuple[Labels, ...] = ({"app": "red"}, {"app": "red", "tier": "front"}, {"app": "blue"})
-SELECTORS: tuple[Labels | None, ...] = (
-    {"app": "red"},
-    {"app": "red", "tier": "front"},
-    {"app": "blue"},
-    {"tier": "front"},
-    None,
-)
+FRONT: Labels = {"tier": "front"}
+POD_LABELS: tuple[Labels, ...] = ({"app": "red"}, {"app": "red", **FRONT}, {"app": "blue"})
+SELECTORS: tuple[Labels | None, ...] = ({"app": "red"}, {"app": "red", **FRONT}, {"app": "blue"}, FRONT, None)
 PODS = ("pod-1", "pod-2", "pod-3")
 NODES: Mapping[str, str] = {name: address for name, address, *_ in scenario.NODES}
 POD_ADDRESSES: Mapping[str, str] = {"node1": "10.233.90.{}", "node2": "10.233.96.{}", "node3": "10.233.92.{}"}
