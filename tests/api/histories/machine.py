@@ -191,6 +191,10 @@ class Histories(RuleBasedStateMachine):
     def policy_anew(self, place: int, name: str, service: str, spec: Json) -> None:
         self.stages[place].recreate_policy(name, service=service, **due(spec))
 
+    @happening(place=places, name=policies, to=policies, spec=specs())
+    def policy_renamed(self, place: int, name: str, to: str, spec: Json) -> None:
+        self.stages[place].rename_policy(name, to=to, service=SERVICES[0], **due(spec))
+
     @happening(
         place=places,
         name=services,

@@ -155,6 +155,7 @@ class Machinery:
         self._tell("the API server is killed, and starts" if kill else "the API server ends, and starts")
         self.control_plane.stop_api_server(kill=kill)
         self.control_plane.start_api_server()
+        self.controllers_started = monotonic()  # they find everything anew
         # It is ready before it serves what a CustomResourceDefinition defines.
         policies = path(kind="NodePortAccessPolicy")
         wait_for(lambda: self.control_plane.request("GET", policies)[0] == 200, seconds=30, what="the CRD to be served")

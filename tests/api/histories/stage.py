@@ -63,6 +63,14 @@ class Stage:
         """Background, Foreground or Orphan."""
         self._delete("NodePortAccessPolicy", name, propagationPolicy=how)
 
+    def rename_policy(self, name: str, *, to: str, service: str, **spec: Any) -> None:
+        """Somebody has a policy only report, and creates or edits another in its place."""
+        if self._find("NodePortAccessPolicy", name) is not None:
+            self._patch(
+                "NodePortAccessPolicy", name, {"spec": {"mode": "Audit"}}, manager="user", what=f"{name} audits"
+            )
+        self.policy(to, service=service, **{**spec, "mode": "Enforce"})
+
     def recreate_policy(self, name: str, *, service: str, **spec: Any) -> None:
         """Deleted and made anew at once: another uid under the same name."""
         self.delete_policy(name, how="Background")
