@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.failure import Failure
+from testbed.fork_server import ForkedSupervisor, ForkServer
 from testbed.waiting import wait_for
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -41,37 +42,43 @@ class SupervisedProcess:
         folder: Path | None = None,
         grace: float = 5.0,
         hold: Sequence[int] = (),
+        fork_server: ForkServer | None = None,
     ) -> None:
         """Start `command` in `folder`, its output appended to `log`.
 
         `grace` is how many seconds it has between SIGTERM and SIGKILL when it is ended. The supervisor inherits the
         file descriptors in `hold`, the program does not: a lock among them stays taken as long as the program runs,
-        also when the caller is killed.
+        also when the caller is killed. A `fork_server` runs a `python -m` of this interpreter in place of executing it.
 
         Raises ProcessFailed where the program cannot be executed.
         """
         self.command = tuple(str(word) for word in command)
         self.log = log
         self._grace = grace
+        self._supervisor: subprocess.Popen[bytes] | ForkedSupervisor
         with log.open("ab") as output:
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid()), str(grace), *self.command],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                cwd=folder,
-                env=environment,
-                pass_fds=tuple(hold),
-                start_new_session=True,
-            )
+            if fork_server is None:
+                self._supervisor = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid()), str(grace), *self.command],
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    cwd=folder,
+                    env=environment,
+                    pass_fds=tuple(hold),
+                    start_new_session=True,
+                )
+            else:
+                self._supervisor = fork_server.start(
+                    self.command, log=output.fileno(), environment=environment, folder=folder, grace=grace, hold=hold
+                )
         assert self._supervisor.stdout is not None
-        with self._supervisor.stdout as answer:
-            first_line = answer.readline()
+        first_line = self._supervisor.stdout.readline()
         if not first_line:
             self.end()
             raise ProcessFailed(f"{self.name} did not start: {tail(log, lines=3)}")
-        self.pid = int(first_line)
+        self.pid, self._supervisor_pid = (int(word) for word in first_line.split())
 
     @property
     def name(self) -> str:
@@ -125,13 +132,16 @@ class SupervisedProcess:
     def end(self) -> int:
         """SIGTERM, after the grace SIGKILL; returns the exit code. Safe to repeat."""
         assert self._supervisor.stdin is not None
+        assert self._supervisor.stdout is not None
         self._supervisor.stdin.close()
         try:
             return self._supervisor.wait(self._grace + 10)
         except subprocess.TimeoutExpired:
             # A supervisor that does nothing (stopped by somebody): the program goes with it, by PR_SET_PDEATHSIG.
-            self._supervisor.kill()
+            os.kill(self._supervisor_pid, signal.SIGKILL)
             return self._supervisor.wait()
+        finally:
+            self._supervisor.stdout.close()
 
 
 def tail(log: Path, *, lines: int = 20) -> str:
