@@ -1,11 +1,16 @@
 """The operator as a process of its own: `python -m nodeport_access run`, under a kubeconfig of its own ServiceAccount.
 
+Its imports are nine tenths of what a start costs, so it is forked (`testbed.fork_server`) unless somebody asks for the
+command itself.
+
 Not its business: the cluster (`testbed.control_plane`), and what the operator should do there.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -18,6 +23,7 @@ import urllib3
 
 from testbed.control_plane import ControlPlane
 from testbed.failure import Failure
+from testbed.fork_server import ForkServer
 from testbed.processes import SupervisedProcess, tail
 from testbed.waiting import TimedOut, wait_for
 
@@ -60,12 +66,14 @@ class OperatorProcess:
         flags: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
         module: str = "nodeport_access",
+        forked: bool = True,
     ) -> None:
         """Start it; `wait_until_ready` is the caller's.
 
         `kubeconfig` defaults to a fresh token of its ServiceAccount. `flags` are command line flags by name:
         `{"namespace": ["a", "b"], "leader_elect": True}` becomes `--namespace a --namespace b --leader-elect`. A
         `module` of this repository is run in place of the operator's own, one that tampers with it and starts it then.
+        Not `forked`, a Python of its own runs it, as in a pod; only then does a `PYTHON…` in `environment` count.
         """
         if kubeconfig is None:
             kubeconfig = control_plane.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
@@ -83,12 +91,9 @@ class OperatorProcess:
             command=[sys.executable, "-m", module, "run", *arguments({**own_flags, **(flags or {})})],
             log=log,
             folder=log.parent,
-            environment={
-                **clean_environment(os.environ),
-                "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)]),
-                **(environment or {}),
-            },
+            environment={**_environment(), **(environment or {})},
             hold=[control_plane.lock],
+            fork_server=_fork_server() if forked else None,
         )
 
     @property
@@ -186,6 +191,19 @@ class OperatorProcess:
         except urllib3.exceptions.HTTPError:
             return 0, ""
         return answer.status, answer.data.decode(errors="replace")
+
+
+@functools.cache
+def _fork_server() -> ForkServer:
+    """The one of this process. Not `__main__`, which every operator runs anew, but what it imports, sooner or later."""
+    modules = ("controller", "demo", "handlers", "logs", "server")
+    server = ForkServer(modules=[f"nodeport_access.{name}" for name in modules], environment=_environment())
+    atexit.register(server.close)
+    return server
+
+
+def _environment() -> dict[str, str]:
+    return {**clean_environment(os.environ), "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])}
 
 
 def arguments(flags: Mapping[str, object]) -> list[str]:

@@ -130,7 +130,9 @@ def serve(*, folder: Path = FOLDER) -> None:
             cluster = Cluster(control_plane)
             scenario.create(cluster)
             progress.step("starting the operator under its own ServiceAccount")
-            operator = OperatorProcess(control_plane, log=folder / "operator.log", flags={"log_format": "plain"})
+            operator = OperatorProcess(
+                control_plane, log=folder / "operator.log", flags={"log_format": "plain"}, forked=False
+            )
             stack.callback(operator.close)
             operator.wait_until_ready()
             progress.step("applying the sample policy, testbed/sample/policy.yaml")

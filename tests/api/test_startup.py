@@ -1,4 +1,4 @@
-"""What the operator waits for, what it says meanwhile, and what ends it."""
+"""What the operator waits for, what it says meanwhile, and what ends it; started by its command, not forked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def operator() -> Iterator[list[OperatorProcess]]:
 
 
 def start(plane: ControlPlane, started: list[OperatorProcess], tmp_path: Path, **flags: object) -> OperatorProcess:
-    process = OperatorProcess(plane, log=tmp_path / f"operator-{len(started)}.log", flags=flags)
+    process = OperatorProcess(plane, log=tmp_path / f"operator-{len(started)}.log", flags=flags, forked=False)
     started.append(process)
     return process
 
@@ -96,7 +96,7 @@ def test_an_absent_api_server_is_waited_for(
     kubeconfig = plane.service_account_kubeconfig(namespace="nodeport-access-system", name="nodeport-access-operator")
     plane.stop_api_server()
     try:
-        process = OperatorProcess(plane, log=tmp_path / "operator.log", kubeconfig=kubeconfig)
+        process = OperatorProcess(plane, log=tmp_path / "operator.log", kubeconfig=kubeconfig, forked=False)
         operator.append(process)
         wait_unready(process, saying="cannot be reached")
     finally:
