@@ -6,6 +6,7 @@ The histories themselves are in tests/api.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -56,7 +57,9 @@ def child(name: str, selector: Json, ingress: list[Json] | None = None, *, manag
 
 
 def policy(name: str = "first", **spec: Any) -> Json:
-    return objects.policy(namespace=NAMESPACE, name=name, service="web", allowedCIDRs=[{"cidr": ALLOWED}], **spec)
+    return objects.policy(
+        namespace=NAMESPACE, name=name, service="web", **{"allowedCIDRs": [{"cidr": ALLOWED}], **spec}
+    )
 
 
 def service(selector: Json | None = RED, traffic_policy: str = "Local") -> Json:
@@ -89,7 +92,7 @@ def test_an_address_that_no_version_of_the_policy_has_is_told(history: History) 
     wide = [{**LIST[0], "from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]
     assert "got in" in (history.seen(child("first-allow", RED, wide)) or "")
     assert history.seen(ALLOW) is None
-    history.seen({**policy(), "spec": {**policy()["spec"], "allowedCIDRs": [{"cidr": "203.0.113.0/24"}]}}, own=True)
+    history.seen(policy(allowedCIDRs=[{"cidr": "203.0.113.0/24"}]), own=True)
     assert history.seen(child("first-allow", RED, wide)) is None, "now one has"
 
 
@@ -128,14 +131,60 @@ def test_the_children_of_a_policy_that_was_made_anew_may_go(history: History) ->
     assert "got in" in (history.gone(ALLOW) or ""), "from the next quiet on it counts"
 
 
-def test_a_policy_that_turns_to_audit_may_let_go_and_one_that_waits_may_not(history: History) -> None:
+SECOND_ALLOW, SECOND_DENY = child("second-allow", RED, LIST), child("second-deny-all", RED)
+
+
+@pytest.fixture
+def waiting(history: History) -> History:
+    """A second policy, with the same list, waits for the Service; and all quiet."""
     history.seen(policy("second"), own=True)
-    history.seen(child("second-deny-all", RED))
+    history.seen(SECOND_DENY)
     history.guarding.quiet()
-    history.seen(policy(mode="Audit"), own=True)
+    return history
+
+
+def test_a_policy_that_turns_to_audit_may_let_go_and_one_that_waits_may_not(waiting: History) -> None:
+    waiting.seen(policy(mode="Audit"), own=True)
+    for body in (SECOND_ALLOW, service()):
+        assert waiting.seen(body) is None
     for body in (ALLOW, DENY):
-        assert history.gone(body) is None
-    assert "got in" in (history.gone(child("second-deny-all", RED)) or "")
+        assert waiting.gone(body) is None
+    waiting.gone(SECOND_ALLOW, own=True)
+    assert "got in" in (waiting.gone(SECOND_DENY) or "")
+
+
+def test_a_hand_over_that_lets_go_before_the_next_has_its_allowlist_is_told(waiting: History) -> None:
+    waiting.seen(policy(mode="Audit"), own=True)
+    assert waiting.gone(DENY) is None
+    assert "cut off" in (waiting.gone(ALLOW) or "")
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        pytest.param(
+            lambda history: (history.seen(SECOND_ALLOW), history.gone(SECOND_ALLOW, own=True)),
+            id="a stranger's deletion may be unseen",
+        ),
+        pytest.param(lambda history: history.seen(service(None), own=True), id="it may not know what to select"),
+        pytest.param(
+            lambda history: history.seen(policy("second", allowedCIDRs=[]), own=True), id="it no longer allows them"
+        ),
+    ],
+)
+def test_a_hand_over_may_cut_off_where_the_next_cannot_let_them_in(
+    meanwhile: Callable[[History], object], waiting: History
+) -> None:
+    meanwhile(waiting)
+    waiting.seen(policy(mode="Audit"), own=True)
+    assert waiting.gone(ALLOW) is None
+
+
+def test_what_the_garbage_collector_may_take_is_not_told(waiting: History) -> None:
+    owners = [{"kind": "NodePortAccessPolicy", "name": "first", "uid": "first"}]
+    waiting.seen(ALLOW, ownerReferences=owners)
+    waiting.gone(policy(), own=True)
+    assert waiting.gone({**ALLOW, "metadata": {**ALLOW["metadata"], "ownerReferences": owners}}) is None
 
 
 def test_pods_that_the_service_no_longer_selects_may_be_open(history: History) -> None:

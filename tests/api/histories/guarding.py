@@ -11,14 +11,15 @@ in *all* of them it has to honour at every moment:
 - a Service that every version of every policy wants Local, one of them firmly, does not stop being Local by anybody
   else's write;
 - no such write touches a NetworkPolicy that is not the operator's;
-- and the other way round: whom every version of the policy that holds the Service allows, no such write cuts off.
+- and the other way round: whom every version of every policy that may hold the Service allows, no such write cuts off,
+  be it in a hand-over between them.
 
 Not its business: what is right in the end (`expected`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.api.access import MANAGER, Json, after
@@ -32,6 +33,7 @@ from tests.api.histories.admission import (
     isolates,
     selector_of,
 )
+from tests.api.histories.seen import KIND
 from tests.api.histories.trail import KINDS
 from tests.api.histories.vocabulary import POD_LABELS, Labels
 
@@ -47,6 +49,10 @@ class _Versions:
 
     def of(self, name: str) -> list[Json | None]:
         return self.seen.get(name, [None])
+
+    def there(self, name: str) -> list[Json]:
+        """Without the moments when it was not there."""
+        return [one for one in self.of(name) if one is not None]
 
     def begin(self, now: Mapping[str, Json]) -> None:
         self.seen = {name: [version] for name, version in now.items()}
@@ -91,7 +97,7 @@ class Guarding:
                 if name in before and not _ours(before[name]):
                     return f"after {_told(event)}, a stranger's NetworkPolicy is not as he left it"
                 for labels in POD_LABELS:
-                    if broken := self._wider(labels, before) or self._cut_off(name, labels, before):
+                    if broken := self._wider(labels, before) or self._cut_off(event, labels, before):
                         return f"after {_told(event)}, {broken}"
         return None
 
@@ -105,34 +111,67 @@ class Guarding:
         some = sorted(more, key=str)[:5]
         return f"{len(more)} got in to pods {dict(labels)} whom nobody allows, among them {some}; {guards} guarded them"
 
-    def _cut_off(self, name: str, labels: Labels, before: Mapping[str, Json]) -> str | None:
+    def _cut_off(self, event: Json, labels: Labels, before: Mapping[str, Json]) -> str | None:
         """An allowlist that stood is the only thing that such a write could take somebody's access by."""
+        name = event["object"]["metadata"]["name"]
         policy, was = name.removesuffix("-allow"), before.get(name)
-        versions = self._policies.of(policy)
-        if policy == name or not _living(versions) or not self._selects(versions, labels):
-            return None
-        if was is None or not _is_guard(was, labels):
+        if policy == name or was is None or not _is_guard(was, labels) or self._may_be_collected(event["object"]):
             return None
         now = admitted(self._objects["NetworkPolicy"].values(), labels)
-        if not (lost := beyond(now, admitted([was], labels) & self._always_allowed(policy))):
+        lost = beyond(now, admitted([was], labels))
+        if not lost or not (cut_off := lost & self._always_allowed(policy, labels)):
             return None
-        return f"{sorted(lost, key=str)[:5]} were cut off from pods {dict(labels)} although {policy} allows them"
+        return f"{sorted(cut_off, key=str)[:5]} were cut off from pods {dict(labels)} whom all that may hold them allow"
 
-    def _always_allowed(self, name: str) -> Access:
-        """Whom each version of a policy admits by each version of its Service, while none other may hold that."""
-        versions = [one for one in self._policies.of(name) if one is not None]
-        service = versions[0]["spec"]["serviceRef"]["name"]
-        order = min(map(_claim_order, versions))
-        rivals = [one for other in self._policies.seen.values() for one in self._naming(other, service)]
-        if any(enforcing(one) and _claim_order(one) < order for one in rivals):
+    def _may_be_collected(self, child: Json) -> bool:
+        """Whether the garbage collector may take it, at any moment."""
+        policies = self._objects["NodePortAccessPolicy"].values()
+        living = {one["metadata"]["uid"] for one in policies if "deletionTimestamp" not in one["metadata"]}
+        owners = child["metadata"].get("ownerReferences") or ()
+        return any(one["uid"] not in living for one in owners if one["kind"] == KIND)
+
+    def _always_allowed(self, name: str, labels: Labels) -> Access:
+        """Whom each version of each policy that may hold the Service of this one admits, by each version of that; while
+        one of them is there all the time, so that there is always a holder."""
+        service = _service_of(self._policies.of(name))
+        every = self._policies.seen.items()
+        firm = [one for _, one in every if _living(one) and _service_of(one) == service and self._selects(one, labels)]
+        if not firm:
             return frozenset()
-        every = [
+        last = min(_claim_order(one) for versions in firm for one in self._naming(versions, service))
+        holding = {
+            other: found
+            for other, versions in every
+            if (
+                found := [
+                    one for one in self._naming(versions, service) if enforcing(one) and _claim_order(one) <= last
+                ]
+            )
+        }
+        if holding.keys() != {name} and not self._can_hand_over(holding, service):
+            return frozenset()
+        whom = [
             frozenset(allowed(policy, one, expiring=False))
+            for versions in holding.values()
             for policy in versions
             for one in self._services.of(service)
             if selector_of(one)
         ]
-        return frozenset.intersection(*every) if every else frozenset()
+        return frozenset.intersection(*whom) if whom else frozenset()
+
+    def _can_hand_over(self, names: Iterable[str], service: str) -> bool:
+        """Whether nobody but the operator has a say in it: what a stranger does to an allowlist, it need not have seen
+        yet, and without a selector none can be made."""
+        children = {f"{name}-allow" for name in names}
+        standing = [one for name, one in self._objects["NetworkPolicy"].items() if name in children]
+        return (
+            self._touched.isdisjoint(children)
+            and all(map(_ours, standing))
+            and all(map(selector_of, self._services.of(service)))
+            and all(
+                one["spec"]["serviceRef"]["name"] == service for name in names for one in self._policies.there(name)
+            )
+        )
 
     def _firm(self, labels: Labels) -> list[str]:
         """The names of policies that guard pods with these labels in every version since the last quiet."""
@@ -198,7 +237,7 @@ def _living(versions: list[Json | None]) -> bool:
 
 
 def _service_of(versions: list[Json | None]) -> str:
-    return next(str(one["spec"]["serviceRef"]["name"]) for one in versions if one is not None)
+    return next((str(one["spec"]["serviceRef"]["name"]) for one in versions if one is not None), "")
 
 
 def _stands(policy: str, network_policies: Mapping[str, Json], labels: Labels) -> bool:

@@ -2,7 +2,8 @@
 
 A history goes on in several namespaces side by side, under one operator: they race with each other, and share what
 takes its time. Nothing is waited for between two steps, so that they race with the operator too; now and then all is
-let come to rest, from where on access can be judged sharply.
+let come to rest, from where on access can be judged sharply. In some histories that is so often that next to nothing
+happens in between: whoever was not told of a thing is told of nothing else either.
 
 Not its business: how it is done (`stage`, `world`), and what must be true (`guarding`, `expected`).
 """
@@ -41,17 +42,23 @@ from tests.api.histories.world import World
 NAMESPACES = 6
 STRETCH = 12
 """The fewest steps between two that take a second or more; all others take some milliseconds."""
+RESTS = (NAMESPACES, 2 * NAMESPACES, 6 * NAMESPACES)
+"""Steps between two moments at which all comes to rest; in the shortest of these times one thing happens in each
+namespace."""
 TAKEN = 4
 """How often the same thing is taken from the operator in a history, so that no repair waits for more than 8 s."""
 
 places = st.integers(0, NAMESPACES - 1)
 services = st.sampled_from(SERVICES)
 policies = st.sampled_from(POLICIES)
+edited = st.sampled_from([POLICIES[1], *POLICIES])
+"""Mostly the one that is there from the beginning."""
 children = st.builds("{}-{}".format, policies, st.sampled_from(["allow", "deny-all"]))
 pods = st.sampled_from(PODS)
 nodes = st.sampled_from(sorted(NODES))
 labels = st.sampled_from(POD_LABELS)
 selectors = st.sampled_from(SELECTORS)
+ways_to_go = st.sampled_from(["Background", "Foreground", "Orphan"])
 managers = st.sampled_from(["kubectl-edit", "gitops"])
 
 
@@ -91,6 +98,7 @@ def foreign_rules(draw: st.DrawFn) -> Json:
                 {},
                 {"matchLabels": {"app": "red"}},
                 {"matchLabels": {"app": "blue"}},
+                {"matchLabels": FRONT},
                 {"matchExpressions": [{"key": "tier", "operator": "Exists"}]},
                 {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["red"]}]},
             ]
@@ -102,6 +110,11 @@ def foreign_rules(draw: st.DrawFn) -> Json:
     ports: Any = draw(st.sampled_from([None, [{"port": 8080, "protocol": "TCP"}]]))
     rules = None if sources is None else [{**one, **({"ports": ports} if ports else {})} for one in sources]
     return {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": rules}
+
+
+def _merged(*specs: Json) -> list[Json]:
+    """The entries of all these policies, one for each network."""
+    return list({one["cidr"]: one for spec in reversed(specs) for one in spec["allowedCIDRs"]}.values())
 
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -117,6 +130,8 @@ def happening(**arguments: Any) -> Callable[[Step], Any]:
             self.steps += 1
             with self.world.remembering():
                 step(self, **values)
+                if self.steps % self.rests == 0:
+                    self.world.settle()
 
         return cast(Any, rule)(**arguments)(telling)
 
@@ -134,39 +149,50 @@ class Histories(RuleBasedStateMachine):
         self.steps = 0
         self.calm = False
         """Whether nothing fails: a new operator, or a new list, would make up for what was forgotten."""
+        self.rests = RESTS[-1]
         self.times: dict[str, int] = {}
         self.taken: dict[tuple[int, str], int] = {}
         self.stages: Sequence[Stage] = ()
 
     @initialize(
         spec=specs(),
+        heir=specs(),
         type=st.sampled_from(TYPES[:2]),
         labels=labels,
         calm=st.booleans(),
         crowded=st.booleans(),
+        rests=st.sampled_from(RESTS),
         number=st.integers(0, 99),
     )
-    def begins_guarded(self, spec: Json, type: str, labels: Labels, calm: bool, crowded: bool, number: int) -> None:
-        """Every namespace begins with one policy in force, so that there is something to lose. Where it is crowded,
-        another Service and a stranger's NetworkPolicy concern some of the same pods, by a label that may come and go.
-        """
+    def begins_guarded(
+        self, spec: Json, heir: Json, type: str, labels: Labels, calm: bool, crowded: bool, rests: int, number: int
+    ) -> None:
+        """Every namespace begins with one policy in force, so that there is something to lose; in half of the histories
+        with others besides, so that what becomes of one concerns another."""
         # Hypothesis begins with the simplest choice everywhere, which is the same step again and again.
         assume(number > 0)
         self.stages = self.world.begin(namespaces=NAMESPACES)
-        self.calm = calm
+        self.calm, self.rests = calm, rests if self.long else RESTS[-1]
         with self.world.remembering():
-            self._begin_guarded(spec, type, labels, crowded=crowded)
+            for stage in self.stages:
+                self._begin_guarded(stage, spec, type, labels)
+                if crowded:
+                    self._crowd(stage, {**heir, "allowedCIDRs": _merged(spec, heir), "mode": "Enforce"})
+            self.world.settle()
 
-    def _begin_guarded(self, spec: Json, type: str, labels: Labels, *, crowded: bool) -> None:
-        for stage in self.stages:
-            if crowded:
-                stage.service(SERVICES[1], type=type, selector=FRONT, ports=PORTS[0], families=("IPv4",))
-                stage.network_policy("guest", podSelector={"matchLabels": dict(FRONT)}, ingress=[{}])
-                stage.pod(PODS[1], labels={**labels, **FRONT}, ready=True, node="node2")
-            stage.service(SERVICES[0], type=type, selector={"app": labels["app"]}, ports=PORTS[0], families=("IPv4",))
-            stage.pod(PODS[0], labels=labels, ready=True, node="node1")
-            stage.policy(POLICIES[1], service=SERVICES[0], **due(spec))
-        self.world.settle()
+    def _begin_guarded(self, stage: Stage, spec: Json, type: str, labels: Labels) -> None:
+        stage.service(SERVICES[0], type=type, selector={"app": labels["app"]}, ports=PORTS[0], families=("IPv4",))
+        stage.pod(PODS[0], labels=labels, ready=True, node="node1")
+        stage.policy(POLICIES[1], service=SERVICES[0], **due(spec))
+
+    def _crowd(self, stage: Stage, heir: Json) -> None:
+        """A policy waits for the Service; and another Service and a stranger's NetworkPolicy concern its pods, by a
+        label that they get and lose."""
+        stage.policy(POLICIES[2], service=SERVICES[0], **due(heir))
+        stage.service(SERVICES[1], type="NodePort", selector=FRONT, ports=PORTS[0], families=("IPv4",))
+        stage.network_policy(
+            "guest", podSelector={"matchLabels": FRONT}, policyTypes=["Ingress"], ingress=[{"ports": [{"port": 8080}]}]
+        )
 
     def teardown(self) -> None:
         if self.stages and self.world.failure is None:
@@ -179,21 +205,33 @@ class Histories(RuleBasedStateMachine):
     def policy(self, place: int, name: str, service: str, spec: Json) -> None:
         self.stages[place].policy(name, service=service, **due(spec))
 
-    @happening(place=places, name=policies, field=st.sampled_from(["allowedCIDRs", "isolation", "mode"]), spec=specs())
+    @happening(place=places, name=edited, field=st.sampled_from(["allowedCIDRs", "isolation"]), spec=specs())
     def policy_edit(self, place: int, name: str, field: str, spec: Json) -> None:
         self.stages[place].policy(name, service=SERVICES[0], **{field: due(spec)[field]})
 
-    @happening(place=places, name=policies, how=st.sampled_from(["Background", "Foreground", "Orphan", "Orphan"]))
+    @happening(name=edited, mode=st.sampled_from(["Enforce", "Audit"]))
+    def policy_modes(self, name: str, mode: str) -> None:
+        """Everywhere, as where they happen to be different policies take over."""
+        for stage in self.stages:
+            stage.turn(name, mode=mode)
+
+    @happening(place=places, name=edited, entry=st.sampled_from(ENTRIES), there=st.booleans())
+    def policy_entry(self, place: int, name: str, entry: Json, there: bool) -> None:
+        self.stages[place].entry(name, entry, there=there)
+
+    @happening(place=places, name=policies, how=ways_to_go)
     def policy_deletion(self, place: int, name: str, how: str) -> None:
+        self.stages[place].delete_policy(name, how=how)
+
+    @happening(place=places, name=policies, how=ways_to_go)
+    def policy_deletion_unseen(self, place: int, name: str, how: str) -> None:
+        """What the controllers make of it, the operator finds already done."""
+        self.world.machinery.pause_operator()
         self.stages[place].delete_policy(name, how=how)
 
     @happening(place=places, name=policies, service=services, spec=specs())
     def policy_anew(self, place: int, name: str, service: str, spec: Json) -> None:
         self.stages[place].recreate_policy(name, service=service, **due(spec))
-
-    @happening(place=places, name=policies, to=policies, spec=specs())
-    def policy_renamed(self, place: int, name: str, to: str, spec: Json) -> None:
-        self.stages[place].rename_policy(name, to=to, service=SERVICES[0], **due(spec))
 
     @happening(
         place=places,
@@ -230,9 +268,11 @@ class Histories(RuleBasedStateMachine):
     def pod_labels(self, place: int, name: str, labels: Labels) -> None:
         self.stages[place].label_pod(name, labels=labels)
 
-    @happening(place=places, name=pods, front=st.booleans())
-    def pod_comes_to_the_front(self, place: int, name: str, front: bool) -> None:
-        self.stages[place].label_pod(name, labels={"app": "red", **(FRONT if front else {})})
+    @happening()
+    def pod_fronts(self) -> None:
+        """Everywhere, as in most namespaces nothing depends on it at most times."""
+        for stage in self.stages:
+            stage.front_pods()
 
     @happening(place=places, name=pods, labels=labels, node=nodes)
     def pod_move(self, place: int, name: str, labels: Labels, node: str) -> None:
@@ -332,11 +372,6 @@ class Histories(RuleBasedStateMachine):
         if self.long and "the API server" not in self.times and self._may_fail("the API server"):
             self.world.restart_api_server(kill=kill)
 
-    @happening()
-    def settles(self) -> None:
-        if self._is_time_for("quiet"):
-            self.world.settle()
-
     def _may_fail(self, what: str) -> bool:
         return not self.calm and self._is_time_for(what)
 
@@ -349,7 +384,8 @@ class Histories(RuleBasedStateMachine):
 
 
 def histories_in(world: World, *, long: bool) -> type[Histories]:
-    """Histories that happen in this world. In ``long`` ones the API server is restarted, too, which takes some 5 s."""
+    """Histories that happen in this world. In ``long`` ones there is time for the API server to be restarted, which
+    takes some 5 s, and for all to come to rest at every turn."""
 
     class Here(Histories):
         pass

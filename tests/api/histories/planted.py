@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from nodeport_access import desired, plan
+from nodeport_access import desired, plan, watches
 from nodeport_access.__main__ import main
 from nodeport_access.api import Body
 from nodeport_access.controller import Controller
@@ -162,7 +162,7 @@ def never_lets_go() -> None:
 
 def starts_unprimed() -> None:
     """Passes begin before the lists are complete, so that what is not listed yet counts as gone."""
-    _replace(Watch, "wait_synced", _at_once)
+    _replace(watches._Source, "wait_synced", _at_once)
 
 
 async def _at_once(_: object) -> None:

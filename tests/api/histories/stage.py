@@ -15,7 +15,7 @@ from testbed.api_client import JSON_PATCH, MERGE_PATCH
 from testbed.cluster import Cluster, Refused, path
 from tests.api.access import LABEL, Json
 from tests.api.histories.trail import OwnWrites
-from tests.api.histories.vocabulary import CONTAINER_PORTS, NODES, POD_ADDRESSES, PODS, Labels
+from tests.api.histories.vocabulary import CONTAINER_PORTS, FRONT, NODES, POD_ADDRESSES, PODS, Labels
 
 ELSEWHERE = {"matchLabels": {"app": "elsewhere"}}
 A_FINALIZER = {"metadata": {"finalizers": ["example.org/hold"]}}
@@ -59,17 +59,25 @@ class Stage:
         else:
             self._patch("NodePortAccessPolicy", name, {"spec": spec}, manager="user", what=f"policy {name} gets {spec}")
 
+    def entry(self, name: str, entry: Json, *, there: bool) -> None:
+        """Somebody adds an entry to a policy, or takes it out, and keeps the others."""
+        if (found := self._find("NodePortAccessPolicy", name)) is None:
+            return
+        entries = [one for one in found["spec"].get("allowedCIDRs") or () if one["cidr"] != entry["cidr"]]
+        change = {"spec": {"allowedCIDRs": [*entries, entry] if there else entries}}
+        what = f"policy {name} {'gets' if there else 'loses'} {entry}"
+        self._patch("NodePortAccessPolicy", name, change, manager="user", what=what)
+
+    def turn(self, name: str, *, mode: str) -> None:
+        """A policy that is there gets another mode."""
+        if self._find("NodePortAccessPolicy", name) is not None:
+            self._patch(
+                "NodePortAccessPolicy", name, {"spec": {"mode": mode}}, manager="user", what=f"policy {name}: {mode}"
+            )
+
     def delete_policy(self, name: str, *, how: str) -> None:
         """Background, Foreground or Orphan."""
         self._delete("NodePortAccessPolicy", name, propagationPolicy=how)
-
-    def rename_policy(self, name: str, *, to: str, service: str, **spec: Any) -> None:
-        """Somebody has a policy only report, and creates or edits another in its place."""
-        if self._find("NodePortAccessPolicy", name) is not None:
-            self._patch(
-                "NodePortAccessPolicy", name, {"spec": {"mode": "Audit"}}, manager="user", what=f"{name} audits"
-            )
-        self.policy(to, service=service, **{**spec, "mode": "Enforce"})
 
     def recreate_policy(self, name: str, *, service: str, **spec: Any) -> None:
         """Deleted and made anew at once: another uid under the same name."""
@@ -198,6 +206,13 @@ class Stage:
             f"pod {name} gets {labels}",
             lambda: self.cluster.patch("Pod", name, patch, namespace=self.namespace, content_type=JSON_PATCH),
         )
+
+    def front_pods(self) -> None:
+        """All pods come to the front that were not there, and those that were leave it; each stays a pod of its app."""
+        for pod in self.cluster.list("Pod", namespace=self.namespace):
+            labels = pod["metadata"].get("labels", {})
+            others = {key: value for key, value in labels.items() if key not in FRONT}
+            self.label_pod(pod["metadata"]["name"], labels=others if others != labels else {**labels, **FRONT})
 
     def move_pod(self, name: str, *, labels: Labels, node: str) -> None:
         """It ends, and at once another of its name comes to this node."""

@@ -16,8 +16,14 @@ Json = dict[str, Any]
 SERVICES = ("web", "api")
 POLICIES = ("first", "second", "third")
 
-FRONT: Labels = {"tier": "front"}
-POD_LABELS: tuple[Labels, ...] = ({"app": "red"}, {"app": "red", **FRONT}, {"app": "blue"})
+FRONT = {"tier": "front"}
+"""What a pod may get and lose while it stays a pod of the same app."""
+POD_LABELS: tuple[Labels, ...] = (
+    {"app": "red"},
+    {"app": "red", **FRONT},
+    {"app": "blue"},
+    {"app": "blue", **FRONT},
+)
 SELECTORS: tuple[Labels | None, ...] = ({"app": "red"}, {"app": "red", **FRONT}, {"app": "blue"}, FRONT, None)
 PODS = ("pod-1", "pod-2", "pod-3")
 NODES: Mapping[str, str] = {name: address for name, address, *_ in scenario.NODES}

@@ -36,9 +36,9 @@ RESTLESS = 90.0
 """Seconds after which it must have come to rest, however much still moves."""
 PASSES = "nodeport_access_reconcile_total"
 WAITING = "nodeport_access_workqueue_depth "
-LAST_WORD = 1.5
-"""Seconds after which nothing more may be written: a status that differs in a message only is not waited for, and comes
-up to a second after the one before."""
+LAST_WORD = 3.0
+"""Seconds after which nothing more may be written: an entry may end up to 1.5 s after the quiet, and a status that
+differs in a message only, which is not waited for, comes up to a second after the one before."""
 STEADY = 0.15
 """Seconds for which nothing may move once all is as it has to be: what the operator still had to hear of is on its way
 for some milliseconds."""
