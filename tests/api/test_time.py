@@ -15,7 +15,7 @@ from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from tests.api import tampered
 from tests.api.access import ALLOWED, Json, Site, a_site, until
 from tests.api.conftest import StartOperator
-from tests.api.witness import Witness
+from tests.api.witness import Witness, hides_clients
 
 BEFORE = {"TCP/8080": ["10.2.3.4/32", "203.0.113.0/24"]}
 AFTER = {"TCP/8080": ["10.2.3.4/32"]}
@@ -145,4 +145,5 @@ def test_a_policy_made_anew_before_anybody_looked_keeps_the_service_it_had(
     for child in site.network_policies().values():
         (owner,) = child["metadata"]["ownerReferences"]
         assert owner["uid"] == anew["metadata"]["uid"]
-    witness.assert_never_wider()
+    # Of the children the garbage collector may have been the first to hear.
+    assert not [str(state) for state in witness.states() if hides_clients(state, "web")]
