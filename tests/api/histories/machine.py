@@ -172,7 +172,8 @@ class Histories(RuleBasedStateMachine):
         # Hypothesis begins with the simplest choice everywhere, which is the same step again and again.
         assume(number > 0)
         self.stages = self.world.begin(namespaces=NAMESPACES)
-        self.calm, self.rests = calm, rests if self.long else RESTS[-1]
+        # A trouble needs time to strike: it ends when all comes to rest.
+        self.calm, self.rests = calm, rests if self.long and calm else RESTS[-1]
         with self.world.remembering():
             for stage in self.stages:
                 self._begin_guarded(stage, spec, type, labels)
