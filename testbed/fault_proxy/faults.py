@@ -80,6 +80,10 @@ class Stream(Protocol):
         """Ends it as a broken connection does."""
 
 
+# Not abstract: whoever looks for faults of a kind passes the class, and mypy takes none that cannot be instantiated
+# (its error `type-abstract`). So each raises where a fault forgot to say what it does.
+
+
 class RequestFault:
     async def meet(self, forward: Forward, removed: asyncio.Event) -> Reply:
         """What the client gets. `removed` is set when the fault is taken away. May raise ConnectionCut."""
