@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.failure import Failure
@@ -24,6 +24,7 @@ from testbed.processes import SupervisedProcess, tail
 from testbed.progress import Progress
 
 _MODULES = Path(__file__).with_name("programs")
+_PEERS = Path(__file__).resolve().parents[1] / "bench/peers"
 
 
 class ProgramsUnavailable(Failure):
@@ -32,20 +33,29 @@ class ProgramsUnavailable(Failure):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one program is built: its main package, and the folder under `programs/` whose go.mod pins it."""
+    """How one program is built: its main package, and the folder under `programs/`, or `root`, whose go.mod pins it."""
 
     package: str
     module: str
     about: str
+    stamped: bool = False
+    """Whether it is told the version of Kubernetes that it is of."""
+    root: Path = _MODULES
 
     @property
     def folder(self) -> Path:
-        return _MODULES / self.module
+        return self.root / self.module
+
+    def sources(self) -> list[Path]:
+        """The files that decide what is built."""
+        return [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.glob("*.go"))]
 
     def flags(self) -> tuple[str, ...]:
-        """Flags of `go build`. Kubernetes is told its version, or /version reports v0.0.0-master."""
+        """Flags of `go build`. Kubernetes is told its version, or /version reports v0.0.0-master; so is Helm."""
         stamp = "-s -w"
-        if self.module == "kubernetes":
+        if self.module == "helm":
+            stamp += f" -X helm.sh/helm/v4/internal/version.version={_pinned_version(self.folder, 'helm.sh/helm/v4')}"
+        if self.stamped:
             version = _pinned_version(self.folder, "k8s.io/kubernetes")
             major, minor = version.removeprefix("v").split(".")[:2]
             values = {
@@ -63,11 +73,37 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "etcd": Recipe(package="go.etcd.io/etcd/server/v3", module="etcd", about="1 minute"),
-    "kube-apiserver": Recipe(package="k8s.io/kubernetes/cmd/kube-apiserver", module="kubernetes", about="10 minutes"),
-    "kube-controller-manager": Recipe(
-        package="k8s.io/kubernetes/cmd/kube-controller-manager", module="kubernetes", about="3 minutes"
+    "kube-apiserver": Recipe(
+        package="k8s.io/kubernetes/cmd/kube-apiserver", module="kubernetes", about="10 minutes", stamped=True
     ),
+    "kube-controller-manager": Recipe(
+        package="k8s.io/kubernetes/cmd/kube-controller-manager", module="kubernetes", about="3 minutes", stamped=True
+    ),
+    "kube-proxy": Recipe(
+        package="k8s.io/kubernetes/cmd/kube-proxy", module="kubernetes", about="1 minute", stamped=True
+    ),
+    "policy-engine": Recipe(package=".", module="policy-engine", about="2 minutes"),
+    "oracles": Recipe(package=".", module="oracles", about="2 minutes"),
+    "kstatus": Recipe(package=".", module="kstatus", about="1 minute"),
+    "helm": Recipe(package="helm.sh/helm/v4/cmd/helm", module="helm", about="4 minutes"),
+    "krew": Recipe(package="sigs.k8s.io/krew/cmd/krew", module="krew", about="1 minute"),
+    "go-operator": Recipe(package=".", module="go", about="2 minutes", root=_PEERS),
 }
+
+
+KUBERNETES: Mapping[str, str] = {"v1.37": "kubernetes", "v1.31": "kubernetes-1.31"}
+"""The control planes that there are, by what $KUBERNETES calls them: the newest, which is the default, and the oldest
+that the operator supports."""
+
+
+def recipe(name: str, *, environment: Mapping[str, str]) -> Recipe:
+    """How a program is built for the Kubernetes that $KUBERNETES names. Raises ProgramsUnavailable where there is none
+    of that name. kube-proxy is the newest's: the dataplane lab has no other."""
+    wanted = environment.get("KUBERNETES") or next(iter(KUBERNETES))
+    if wanted not in KUBERNETES:
+        raise ProgramsUnavailable(f"KUBERNETES is {wanted!r}, and there is {' and '.join(KUBERNETES)} to choose from.")
+    chosen = name in ("kube-apiserver", "kube-controller-manager")
+    return replace(RECIPES[name], module=KUBERNETES[wanted]) if chosen else RECIPES[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,31 +141,34 @@ def required_go() -> str:
     return max(wanted, key=_ordered)
 
 
-def build(names: Iterable[str], *, into: Path, go: Go, environment: Mapping[str, str], progress: Progress) -> None:
-    """Build what is missing of these programs in the folder `into`. Raises ProgramsUnavailable."""
-    into.mkdir(parents=True, exist_ok=True)
-    with _turn(into.parent / "build.lock", progress):
-        missing = [name for name in names if not (into / name).exists()]  # another build may have just made them
-        for abandoned in into.glob(".building-*"):  # killed outright: nobody else builds while we hold the lock
+def build(
+    places: Mapping[str, Path], *, root: Path, go: Go, environment: Mapping[str, str], progress: Progress
+) -> None:
+    """Build what is missing of these programs, each in its place below `root`. Raises ProgramsUnavailable."""
+    root.mkdir(parents=True, exist_ok=True)
+    with _turn(root / "build.lock", progress):
+        missing = {name: place for name, place in places.items() if not place.exists()}  # or just built by another
+        for abandoned in root.glob("*/.building-*"):  # killed outright: nobody else builds while we hold the lock
             shutil.rmtree(abandoned, ignore_errors=True)
-        for number, name in enumerate(missing, start=1):
+        for number, (name, place) in enumerate(missing.items(), start=1):
             about = f"about {RECIPES[name].about} on 2 cores the first time"
             progress.step(f"building {name} ({number} of {len(missing)}; {about})")
-            _build_one(name, into=into, go=go, environment=environment, progress=progress)
+            place.parent.mkdir(exist_ok=True)
+            _build_one(name, place=place, go=go, environment=environment, progress=progress)
         if missing:
-            progress.step(f"built, and kept in {into}")
+            progress.step(f"built, and kept in {root}")
 
 
-def _build_one(name: str, *, into: Path, go: Go, environment: Mapping[str, str], progress: Progress) -> None:
-    recipe = RECIPES[name]
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=into) as workplace:
+def _build_one(name: str, *, place: Path, go: Go, environment: Mapping[str, str], progress: Progress) -> None:
+    how = recipe(name, environment=environment)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=place.parent) as workplace:
         result, log = Path(workplace, name), Path(workplace, "log")
         begin = time.monotonic()
         compiler = SupervisedProcess(
-            command=[str(go.path), "build", *recipe.flags(), "-o", result, recipe.package],
+            command=[str(go.path), "build", *how.flags(), "-o", result, how.package],
             log=log,
             environment=_go_environment(environment),
-            folder=recipe.folder,
+            folder=how.folder,
         )
         try:
             while (code := compiler.wait(seconds=0.5)) is None:
@@ -138,7 +177,7 @@ def _build_one(name: str, *, into: Path, go: Go, environment: Mapping[str, str],
             compiler.end()
         if code != 0:
             raise ProgramsUnavailable(f"{name} could not be built with {go.path} ({go.version}): {tail(log, lines=5)}")
-        result.replace(into / name)
+        result.replace(place)
 
 
 @contextlib.contextmanager

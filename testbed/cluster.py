@@ -110,6 +110,10 @@ class Cluster:
         """Delete an object. `options` are fields of DeleteOptions (propagationPolicy, gracePeriodSeconds, ...)."""
         self._ask("DELETE", path(kind=kind, namespace=namespace, name=name), dict(options or {}))
 
+    def delete_all(self, kind: str, *, namespace: str) -> None:
+        """Delete every object of a kind in a namespace, without grace."""
+        self._ask("DELETE", path(kind=kind, namespace=namespace), {"gracePeriodSeconds": 0})
+
     # --- what a kubelet would do ------------------------------------------------------------------------------------
 
     def set_ready(self, name: str, *, namespace: str, ready: bool) -> None:
@@ -153,7 +157,7 @@ class Cluster:
         would cost the API server a hundred requests.
         """
         for kind in ("NodePortAccessPolicy", "Service", "NetworkPolicy", "Pod"):
-            self._ask("DELETE", path(kind=kind, namespace=name), {"gracePeriodSeconds": 0})
+            self.delete_all(kind, namespace=name)
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -176,7 +180,15 @@ class Cluster:
         wait_for(as_wanted, seconds=seconds, what=f"{wanted} as the ready endpoints of {namespace}/{service}")
 
     def _ask(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> Json:
-        code, answer = self.control_plane.request(method, path, body, content_type=content_type)
+        """Where a definition has just changed, the API server says for a moment that it is shutting down, and means
+        what it answered by before."""
+
+        def ask() -> tuple[int, Json]:
+            code, answer = self.control_plane.request(method, path, body, content_type=content_type)
+            assert code != 503 or "apiserver is shutting down" not in str(answer), answer
+            return code, answer
+
+        code, answer = wait_for(ask, seconds=10, what=f"an answer to {method} {path}")
         if code >= 300:
             raise Refused(code=code, answer=answer, request=f"{method} {path}")
         return answer

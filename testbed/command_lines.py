@@ -10,9 +10,9 @@ from pathlib import Path
 
 from testbed.credentials import OLDER_NAME, Credentials
 
-# Not an address of this machine and never dialled: the API server refuses to advertise a loopback address, and this is
-# what the endpoints of the Service `kubernetes` show.
-_ADVERTISED_ADDRESS = "10.99.0.1"
+# What the endpoints of the Service `kubernetes` show, as the API server refuses to advertise a loopback address. Nobody
+# has it, except in the dataplane lab, whose nodes reach the API server there.
+ADVERTISED_ADDRESS = "10.99.0.1"
 _SERVICE_RANGES = "10.96.0.0/16,fd00:96::/112"
 _POD_RANGES = "10.244.0.0/16,fd00:244::/56"
 
@@ -29,7 +29,7 @@ _SUPERFLUOUS_CONTROLLERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The ports of one control plane, all on 127.0.0.1."""
+    """The ports of one control plane, on 127.0.0.1; see `ControlPlane` for the API server's."""
 
     etcd: int
     etcd_peers: int
@@ -53,14 +53,21 @@ def etcd(*, program: Path, data: Path, ports: Ports) -> list[str]:
 
 
 def kube_apiserver(
-    *, program: Path, ports: Ports, credentials: Credentials, node_ports: str, audit_policy: Path, audit_log: Path
+    *,
+    program: Path,
+    bind_address: str,
+    ports: Ports,
+    credentials: Credentials,
+    node_ports: str,
+    audit_policy: Path,
+    audit_log: Path,
 ) -> list[str]:
     return [
         str(program),
         f"--etcd-servers=http://127.0.0.1:{ports.etcd}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={bind_address}",
         f"--secure-port={ports.api_server}",
-        f"--advertise-address={_ADVERTISED_ADDRESS}",
+        f"--advertise-address={ADVERTISED_ADDRESS}",
         f"--tls-cert-file={credentials.server_certificate}",
         f"--tls-private-key-file={credentials.server_key}",
         f"--tls-sni-cert-key={credentials.older_certificate},{credentials.older_key}:{OLDER_NAME}",

@@ -53,9 +53,18 @@ class ControlPlane:
     """
 
     def __init__(
-        self, *, folder: Path, programs: Programs, node_ports: str = "30000-32767", random: Random | None = None
+        self,
+        *,
+        folder: Path,
+        programs: Programs,
+        node_ports: str = "30000-32767",
+        bind_address: str = "127.0.0.1",
+        random: Random | None = None,
     ) -> None:
-        """`node_ports` is the range of node ports; widen it for benchmarks with thousands of Services."""
+        """`node_ports` is the range of node ports; widen it for benchmarks with thousands of Services. `bind_address`
+        is where the API server listens: anything but loopback only in a network namespace of one's own.
+        """
+        self._bind_address = bind_address
         self.folder = folder.resolve()
         self._programs = programs
         self._node_ports = node_ports
@@ -107,6 +116,7 @@ class ControlPlane:
             API_SERVER,
             command_lines.kube_apiserver(
                 program=self._programs[API_SERVER],
+                bind_address=self._bind_address,
                 ports=self._ports,
                 credentials=self._credentials,
                 node_ports=self._node_ports,
@@ -182,9 +192,17 @@ class ControlPlane:
         """The harness's own, beyond RBAC."""
         return self._admin_kubeconfig
 
-    def kubeconfig(self, *, user: str, groups: Iterable[str] = ()) -> Path:
-        """Write a kubeconfig with a client certificate of this user, who may do what RBAC lets him."""
-        return self._credentials.for_client(url=self.url, user=user, groups=groups)
+    @property
+    def advertised_url(self) -> str:
+        """Where a node of the dataplane lab reaches the API server."""
+        return f"https://{command_lines.ADVERTISED_ADDRESS}:{self._ports.api_server}"
+
+    def kubeconfig(self, *, user: str, groups: Iterable[str] = (), url: str | None = None) -> Path:
+        """Write a kubeconfig with a client certificate of this user, who may do what RBAC lets him.
+
+        `url` is for another way to the same API server.
+        """
+        return self._credentials.for_client(url=url or self.url, user=user, groups=groups)
 
     def service_account_kubeconfig(
         self, *, namespace: str, name: str, seconds: int = 7 * 86400, url: str | None = None

@@ -22,7 +22,7 @@ from testbed.certificates import Authority, KeyPair, service_account_keys
 
 ADMIN = "testbed-admin"
 OLDER_NAME = "localhost"
-SERVER_NAMES = ("127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+SERVER_NAMES = ("127.0.0.1", "::1", "10.99.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
 class Credentials:

@@ -39,3 +39,11 @@ def run(
         words = " ".join(str(word) for word in arguments)
         raise KubectlFailed(f"kubectl {words} ended with {result.returncode}: {result.stderr or result.stdout}")
     return result
+
+
+def kustomize(folder: Path) -> str:
+    """The YAML that it builds of a folder, for which it asks no cluster. Raises KubectlFailed."""
+    built = run(
+        ["kustomize", folder], kubeconfig=Path("no-kubeconfig"), home=Path("/"), input=None, check=True, seconds=60
+    )
+    return built.stdout

@@ -196,7 +196,7 @@ class OperatorProcess:
 @functools.cache
 def _fork_server() -> ForkServer:
     """The one of this process. Not `__main__`, which every operator runs anew, but what it imports, sooner or later."""
-    modules = ("controller", "demo", "handlers", "logs", "server")
+    modules = ("demo", "handlers", "logs", "operating")
     server = ForkServer(modules=[f"nodeport_access.{name}" for name in modules], environment=_environment())
     atexit.register(server.close)
     return server

@@ -1,12 +1,14 @@
 """Where the real programs come from: $KUBEBUILDER_ASSETS, the cache of an earlier build, or a build with Go.
 
-The pinned modules are in `testbed/programs/` (go.mod and go.sum). What was built from them is kept in the user's cache
-folder, under a name made of a hash of those files and of the build flags, the system, and the Go version:
+The pinned modules are in `testbed/programs/`. What was built from them is kept in the user's cache folder, a folder
+for each module, under a name made of a hash of its files and of the build flags, the system, and the Go version:
 
-    ~/.cache/nodeport-access-testbed/3f2a9c01d7e4-linux-x86_64-go1.26.8/kube-apiserver
+    ~/.cache/nodeport-access-testbed/kubernetes-3f2a9c01d7e4-linux-x86_64-go1.26.8/kube-apiserver
 
-A machine with Go takes the folder of its own Go version. One without Go, or with one too old for the modules, takes
-the folder of whichever Go version built last: the same sources, so the same programs.
+A machine with Go takes what its own Go version built. One without Go, or with one too old for the modules, takes what
+whichever Go version built last: the same sources, so the same programs.
+
+$KUBERNETES chooses between the control planes that can be built (`building.KUBERNETES`): the newest without it.
 
 Not its business: how a program is built (`testbed.building`) and run (`testbed.control_plane`).
 """
@@ -25,8 +27,12 @@ from testbed.building import ProgramsUnavailable
 from testbed.progress import Progress
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+DATAPLANE = ("kube-proxy", "policy-engine")
+ORACLES = ("oracles",)
+TOOLS = ("helm", "krew", "kstatus")
+PEERS = ("go-operator",)
 
-__all__ = ["CONTROL_PLANE", "Programs", "ProgramsUnavailable", "find"]
+__all__ = ["CONTROL_PLANE", "DATAPLANE", "ORACLES", "PEERS", "TOOLS", "Programs", "ProgramsUnavailable", "find"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,21 +61,60 @@ def find(
     unknown = [name for name in names if name not in building.RECIPES]
     if unknown:
         raise ValueError(f"no such program: {', '.join(unknown)}")
-    if assets := environment.get("KUBEBUILDER_ASSETS"):
-        return _from_assets(Path(assets), names)
+    if assets := _assets(names, environment):
+        if environment.get("KUBERNETES"):
+            raise ProgramsUnavailable(
+                "KUBEBUILDER_ASSETS and KUBERNETES both say which programs to take: unset one of the two."
+            )
+        return _from_assets(assets, names)
+    go, here, missing = _here_or_to_build(names, environment)
+    root = cache_root(environment)
+    if not missing:
+        return Programs(paths=here, origin=f"built earlier, in {root}")
+    built = {name: _place(environment, go_version=go.version, name=name) for name in missing}
+    building.build(built, root=root, go=go, environment=environment, progress=progress or Progress())
+    return Programs(paths={**here, **built}, origin=f"built now, in {root}")
+
+
+def unavailable(names: Iterable[str], *, environment: Mapping[str, str]) -> str | None:
+    """Why these can neither be found nor built here, as far as that shows before a build; None if they can."""
+    names = tuple(names)
+    if _assets(names, environment):
+        return unavailable_assets(names, environment=environment)
+    try:
+        _here_or_to_build(names, environment)
+    except ProgramsUnavailable as reason:
+        return str(reason)
+    return None
+
+
+def unavailable_assets(names: Iterable[str], *, environment: Mapping[str, str]) -> str | None:
+    """Why $KUBEBUILDER_ASSETS, where it is set, does not have these; None if it has, or is not set."""
+    names = tuple(names)
+    try:
+        if assets := _assets(names, environment):
+            _from_assets(assets, names)
+    except ProgramsUnavailable as reason:
+        return str(reason)
+    return None
+
+
+def _here_or_to_build(
+    names: tuple[str, ...], environment: Mapping[str, str]
+) -> tuple[building.Go, dict[str, Path], list[str]]:
+    """This machine's Go, what of these is in the cache, and what that Go must build. Raises ProgramsUnavailable."""
     go = building.find_go(environment=environment)
-    cached = _cached(environment, go_version=go.version if go.usable else None, names=names)
-    if cached is not None:
-        return Programs(paths={name: cached / name for name in names}, origin=f"built earlier, in {cached}")
-    if not go.usable:
+    version = go.version if go.usable else None
+    cached = {name: _cached(environment, go_version=version, name=name) for name in names}
+    here = {name: path for name, path in cached.items() if path is not None}
+    missing = [name for name in names if name not in here]
+    if missing and not go.usable:
         raise ProgramsUnavailable(
-            f"{' and '.join(_listed(names))} {'is' if len(names) == 1 else 'are'} not here yet, and {go.problem}: "
+            f"{' and '.join(_listed(missing))} {'is' if len(missing) == 1 else 'are'} not here yet, and {go.problem}: "
             f"install Go {building.required_go()} or newer (https://go.dev/dl), "
             "or set KUBEBUILDER_ASSETS to a folder that holds them."
         )
-    folder = _folder(environment, go_version=go.version)
-    building.build(names, into=folder, go=go, environment=environment, progress=progress or Progress())
-    return Programs(paths={name: folder / name for name in names}, origin=f"built now, in {folder}")
+    return go, here, missing
 
 
 def cache_root(environment: Mapping[str, str]) -> Path:
@@ -77,6 +122,12 @@ def cache_root(environment: Mapping[str, str]) -> Path:
     configured = Path(environment.get("XDG_CACHE_HOME", ""))
     base = configured if configured.is_absolute() else Path(environment.get("HOME") or Path.home()) / ".cache"
     return base / "nodeport-access-testbed"
+
+
+def _assets(names: tuple[str, ...], environment: Mapping[str, str]) -> Path | None:
+    """$KUBEBUILDER_ASSETS where it counts: other tools put a cluster's programs there, and nothing else."""
+    assets = environment.get("KUBEBUILDER_ASSETS")
+    return Path(assets) if assets and not set(names) <= set(TOOLS) else None
 
 
 def _from_assets(folder: Path, names: tuple[str, ...]) -> Programs:
@@ -90,26 +141,27 @@ def _from_assets(folder: Path, names: tuple[str, ...]) -> Programs:
     return Programs(paths={name: folder / name for name in names}, origin=f"from KUBEBUILDER_ASSETS, {folder}")
 
 
-def _cached(environment: Mapping[str, str], *, go_version: str | None, names: tuple[str, ...]) -> Path | None:
+def _cached(environment: Mapping[str, str], *, go_version: str | None, name: str) -> Path | None:
     if go_version is not None:
-        candidates = [_folder(environment, go_version=go_version)]
+        candidates = [_place(environment, go_version=go_version, name=name)]
     else:
-        built = cache_root(environment).glob(f"{_sources()}-*")
-        candidates = sorted(built, key=lambda folder: folder.stat().st_mtime, reverse=True)
-    return next((folder for folder in candidates if all(os.access(folder / name, os.X_OK) for name in names)), None)
+        built = cache_root(environment).glob(f"{_sources(environment, name=name)}-*/{name}")
+        candidates = sorted(built, key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
 
-def _folder(environment: Mapping[str, str], *, go_version: str) -> Path:
-    return cache_root(environment) / f"{_sources()}-{go_version}"
+def _place(environment: Mapping[str, str], *, go_version: str, name: str) -> Path:
+    return cache_root(environment) / f"{_sources(environment, name=name)}-{go_version}" / name
 
 
-def _sources() -> str:
-    """What the programs are made of, without the compiler: it must be known where there is none."""
+def _sources(environment: Mapping[str, str], *, name: str) -> str:
+    """What a program is made of, without the compiler: it must be known where there is none."""
+    recipe = building.recipe(name, environment=environment)
     digest = hashlib.sha256()
-    for recipe in building.RECIPES.values():
-        for part in (*recipe.flags(), *(recipe.folder.joinpath(name).read_text() for name in ("go.mod", "go.sum"))):
-            digest.update(part.encode() + b"\0")
-    return f"{digest.hexdigest()[:12]}-{platform.system().lower()}-{platform.machine()}"
+    for part in (*recipe.flags(), *(path.read_text() for path in recipe.sources())):
+        digest.update(part.encode() + b"\0")
+    system = f"{platform.system().lower()}-{platform.machine()}"
+    return f"{recipe.folder.name}-{digest.hexdigest()[:12]}-{system}"
 
 
 def _listed(names: Iterable[str]) -> list[str]:
