@@ -3,12 +3,14 @@
 FROM python:3.13.16-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE README.md ./
 COPY requirements/runtime.lock requirements/
 COPY image/install.sh image/
 COPY operator/ operator/
 RUN image/install.sh /opt/venv
 
+# Nothing here runs a shell: files are copied, and the entry point is no shell's. A base without one will do that has the
+# same Python at the same path (/usr/local/bin), where the virtual environment looks for it.
 FROM python:3.13.16-slim-bookworm
 # No bytecode is written, so the root file system can be read-only; pip has compiled the packages already.
 # Kopf asks for a user's name, which a bare number has not got: without USER the operator would not start.
