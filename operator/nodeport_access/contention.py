@@ -7,6 +7,7 @@ Not the business of this module: what the repair writes (``plan``), and what is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,6 +64,12 @@ class Contention:
         """The field manager that took the field back at least twice in the current row; empty where nobody did."""
         row = self._row(key, what, now)
         return row.writer if row is not None and row.repairs > 1 else ""
+
+    def fights(self, *, now: float) -> Iterator[tuple[ServiceKey, int]]:
+        """Each Service with what somebody took back at least twice in a row that is not over, counted."""
+        for key, rows in self._rows.items():
+            if count := sum(row.repairs > 1 and not row.over(now) for row in rows.values()):
+                yield key, count
 
     def repaired(self, key: ServiceKey, what: str, *, writer: str, now: float) -> None:
         """Counts a repair of somebody else's doing."""

@@ -1,22 +1,24 @@
 """The running operator without its shell: watches fill the store, touched Services go through the queue, workers
 carry out passes.
 
-Nothing is reconciled before every list is complete: an unprimed start would write what the next list takes back. Only
-pods may stay unlisted, where that is refused: the guard does not depend on them, and status says what nobody knows. Not
-the business of this module: what a pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or
-serving what it tells (``server``).
+Nothing is reconciled before every list is complete: an unprimed start would write what the next list takes back. Of
+several namespaces each has its own lists, and waits for no other. Only pods and nodes may stay unlisted, where that is
+refused: the guard does not depend on them, and status says what nobody knows. Not the business of this module: what a
+pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or serving what it tells (``server``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from logging import Logger
 from random import Random
 from typing import Any
 
-from nodeport_access.api import Body, ConditionType, Policy, ServiceKey
+from nodeport_access.api import Body, ConditionType, Effect, Mode, Policy, ServiceKey
 from nodeport_access.complaints import Complaints
 from nodeport_access.conditions import ABNORMAL_TRUE, Status, is_true
 from nodeport_access.events import Recorder
@@ -31,13 +33,17 @@ from nodeport_access.kube import (
     NotFound,
     Resource,
 )
-from nodeport_access.metrics import Metrics, PolicyView, View
+from nodeport_access.metrics import CoveringView, Metrics, PolicyView, View
 from nodeport_access.outcome import Done, Failed, Stalled, Wait
+from nodeport_access.pod_watches import PodWatches
+from nodeport_access.reasons import Reason
 from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
+from nodeport_access.survey import Cluster, Survey
+from nodeport_access.tenure import Tenure
 from nodeport_access.wall_clock import WallClock
-from nodeport_access.watches import PodWatches, Roster, Watch
+from nodeport_access.watches import Roster, Watch
 from nodeport_access.workers import Workers
 from nodeport_access.workqueue import Backoff, WorkQueue
 
@@ -53,11 +59,19 @@ ROSTER_SILENT_SECONDS = 390.0
 STUCK_SECONDS = 300.0
 """Without the end of a pass while one is due: nothing moves any more. A pass that nobody answers takes a minute."""
 PODS_POLL_SECONDS = 0.05
+COVERING_LIMIT = 10_000
+"""Pairs of a Service and a NetworkPolicy that covers nodes which one scrape tells: in a namespace where every
+NetworkPolicy selects every pod, there are as many as the product of both."""
+
+OTHER_CONDITIONS = frozenset(ConditionType) - {ConditionType.READY}
+STATUSES = frozenset(Status)
+REASONS = frozenset(Reason)
+UNKNOWN_REASON = "Other"
 
 
 class Controller:
     """Owns the store, the watches, the queue, the workers and the recorder of Events. ``namespaces`` empty means all;
-    ``instance`` names this process in its Events."""
+    ``instance`` names this process in its Events. Outside of a ``tenure`` it follows everything, and does nothing."""
 
     def __init__(
         self,
@@ -70,17 +84,20 @@ class Controller:
         random: Random,
         instance: str,
         log: Logger,
+        complaints: Complaints,
+        tenure: Tenure,
     ) -> None:
         self.store = Store()
+        self._survey = Survey()
         self._metrics = metrics
         self._clock = clock
         self._time = time
         self._log = log
+        self._tenure = tenure
         self._queue: WorkQueue[ServiceKey] = WorkQueue(time=time, random=random.random, backoff=Backoff())
         self._recorder = Recorder(
             client=client, metrics=metrics, clock=clock, time=time, random=random, instance=instance, log=log
         )
-        complaints = Complaints(time=time)
         self._reconciler = Reconciler(
             api=client,
             store=self.store,
@@ -98,7 +115,7 @@ class Controller:
             "log": log,
             "complaints": complaints,
         }
-        scopes = namespaces or (None,)
+        self._scopes = scopes = namespaces or (None,)
         shelves: tuple[tuple[Resource, Shelf[Any]], ...] = (
             (SERVICES, self.store.services),
             (NETWORK_POLICIES, self.store.network_policies),
@@ -109,7 +126,14 @@ class Controller:
             for resource, shelf in shelves
             for scope in scopes
         ]
-        self._watches.append(Watch(resource=NODES, namespace=None, sink=ScopedSink(self.store.nodes, None), **shared))
+        # Nodes are in no namespace, so no Role gives them: who serves some namespaces only may have to do without.
+        self._nodes = Watch(
+            resource=NODES,
+            namespace=None,
+            sink=ScopedSink(self.store.nodes, None),
+            dispensable=bool(namespaces),
+            **shared,
+        )
         self._rosters = [
             Roster(resource=POLICIES, namespace=scope, sink=ScopedSink(self.store.policies, scope), **shared)
             for scope in scopes
@@ -117,68 +141,105 @@ class Controller:
         self._pods = PodWatches(
             sink=lambda namespace: ScopedSink(self.store.pods, namespace), forget=self.store.pods.clear, **shared
         )
-        for watch in self._watches:
+        for watch in (*self._watches, self._nodes):
             watch.on_interrupted = self._call_roll
-        for source in (*self._watches, *self._rosters):
+        for source in (*self._watches, self._nodes, *self._rosters):
             source.on_recovered = self._resume
         self.feed = Feed(resource=POLICIES, namespaces=scopes, time=time, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
         self.store.on_namespaces = self._pods.want
+        self.store.on_touched = self._look_at
+        self.store.on_opened = self._hurry
+        self._pods.on_listed = self._look_again
         self._wall_clock = WallClock(clock=clock, time=time, stepped=self._look_at_the_time, log=log)
         self._workers = Workers(queue=self._queue, carry_out=self._pass, time=time)
         self._working: asyncio.Task[None] | None = None
-        self._primed = False
+        self._listed = asyncio.Event()
+        self._primed: set[str | None] = set()
 
     async def wait_for_policies(self) -> None:
-        """Returns once the policies have been listed, which proves that their CRD is served and that we may read
-        them."""
+        """Returns once the policies have been listed, which proves that their CRD is served and that we may read them;
+        of several namespaces, wherever we may, and in one at least."""
         for roster in self._rosters:
-            await roster.wait_synced()
+            await roster.wait_decided()
+        listed = [asyncio.create_task(roster.wait_synced()) for roster in self._rosters]
+        try:
+            await asyncio.wait(listed, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in listed:
+                each.cancel()
+
+    async def wait_listed(self) -> None:
+        """Returns once every list is complete, of several namespaces in one at least: from then on all that is missing
+        is the tenure."""
+        await self._listed.wait()
 
     def policies_are_gone(self) -> bool:
         """Whether the API server does not serve policies (any more), by the last roster."""
         return any(isinstance(roster.refused, NotFound) for roster in self._rosters)
 
     async def run(self) -> None:
-        """Watches, waits until every list is complete, then reconciles until it is cancelled."""
+        """Watches, and reconciles wherever every list is complete, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
+            for watch in (*self._watches, self._nodes):
                 group.create_task(watch.run())
             for roster in self._rosters:
                 group.create_task(roster.run())
             group.create_task(self._pods.run())
             group.create_task(self._recorder.run())
             group.create_task(self._wall_clock.run())
-            for listed in (*self._watches, *self._rosters):
-                await listed.wait_synced()
-            await self._pods.wait_answered()
-            self._prime()
+            for scope in self._scopes:
+                group.create_task(self._prime(scope))
+            await self._tenure.wait()
             self._working = group.create_task(self._workers.run())
+            for scope in self._primed:
+                self._look_at_all_in(scope)
 
-    def _prime(self) -> None:
-        self._primed = True
-        self.store.on_touched = self._queue.add
-        self.store.on_opened = self._hurry
-        self._pods.on_listed = self._look_at_all_of
-        for key in self.store.service_keys():
-            self._queue.add(key, urgent=self.store.may_be_open(key))
+    async def _prime(self, scope: str | None) -> None:
+        for listed in (*self._watches, *self._rosters):
+            if listed.namespace == scope:
+                await listed.wait_synced()
+        await self._nodes.wait_decided()
+        await self._pods.wait_answered(scope)
+        self._primed.add(scope)
+        self._listed.set()
+        self._look_at_all_in(scope)
         self._log.info(
             "all lists are complete",
-            extra={"policies": len(self.store.policies), "services": len(self.store.services)},
+            extra={
+                "policies": len(self.store.policies),
+                "services": len(self.store.services),
+                **({"namespace": scope} if scope else {}),
+            },
         )
+        if not self._nodes.synced:
+            await self._nodes.wait_synced()
+            self._look_at_all_in(scope)
+
+    def _look_at_all_in(self, scope: str | None) -> None:
+        for key in self.store.service_keys():
+            if scope in (None, key.namespace):
+                self._look_at(key, urgent=self.store.may_be_open(key))
+
+    def _look_at(self, key: ServiceKey, *, urgent: bool = False) -> None:
+        """Puts a Service into the queue, once there is a tenure and all that bears on it has been listed; whichever of
+        them comes last looks at everything."""
+        if self._working is not None and (None in self._primed or key.namespace in self._primed):
+            self._queue.add(key, urgent=urgent)
 
     def _hurry(self, key: ServiceKey) -> None:
-        self._queue.add(key, urgent=True)
+        self._look_at(key, urgent=True)
 
     def drain(self) -> None:
         """Begins nothing new; passes under way go on."""
         self._queue.shut_down()
 
-    async def finish(self) -> None:
-        """Begins nothing new, and lets passes under way end, if they do soon."""
+    async def finish(self) -> bool:
+        """Begins nothing new, and lets passes under way end, if they do soon; whether they have."""
         self.drain()
         if self._working is not None:
             await asyncio.wait([self._working], timeout=FINISH_SECONDS)
+        return self._working is None or self._working.done()
 
     def _call_roll(self) -> None:
         for roster in self._rosters:
@@ -190,17 +251,17 @@ class Controller:
             if self._queue.failures(key):
                 self._queue.add(key)
 
-    def _look_at_all_of(self, namespace: str) -> None:
+    def _look_again(self, namespace: str) -> None:
         """Nobody knew which pods there are."""
         for key in self.store.service_keys():
             if key.namespace == namespace:
-                self._queue.add(key)
+                self._look_at(key)
 
     def _look_at_the_time(self) -> None:
         """Entries may have ended, or be in force again."""
         for policy in self.store.policies:
             if any(entry.expires_at is not None for entry in policy.allowed):
-                self._queue.add(policy.service)
+                self._look_at(policy.service)
 
     async def _pass(self, key: ServiceKey) -> None:
         if not self._pods.answered_in(key.namespace) and key.namespace in self.store.policy_namespaces():
@@ -241,7 +302,7 @@ class Controller:
 
     def unready(self) -> str:
         """Why the operator cannot be relied on now; empty where it can."""
-        sources = (*self._watches, *self._rosters, *self._pods.watches)
+        sources = [source for source in self._sources() if not source.withheld]
         for source in sources:
             if source.refused is not None:
                 return f"{source}: {source.refused}"
@@ -253,7 +314,10 @@ class Controller:
             limit = ROSTER_SILENT_SECONDS if isinstance(source, Roster) else SILENT_SECONDS
             if (age := self._time() - source.last_word) > limit:
                 return f"{source}: no word for {age:.0f} s"
-        return "" if self._primed else "not all lists are complete yet"
+        return "" if len(self._primed) == len(self._scopes) else "not all lists are complete yet"
+
+    def _sources(self) -> tuple[Watch | Roster, ...]:
+        return (*self._watches, self._nodes, *self._rosters, *self._pods.watches)
 
     def unhealthy(self) -> str:
         """Why only a new start can help; empty where all is well."""
@@ -268,29 +332,53 @@ class Controller:
                 unguarded[service.key.namespace] = unguarded.get(service.key.namespace, 0) + 1
         now = self._clock()
         return View(
-            policies=tuple(_policy_view(policy, now) for policy in self.store.policies),
+            policies=tuple(
+                _policy_view(policy, now, self._reconciler.last_drifts(policy)) for policy in self.store.policies
+            ),
             unguarded=tuple(sorted(unguarded.items())),
+            contended=tuple((key.namespace, key.name, count) for key, count in self._reconciler.fights()),
+            covering_nodes=partial(_covering_views, self._survey, self.store.cluster()),
             queue_depth=self._queue.depth,
             oldest_key_age=self._queue.oldest_age(),
             watches=tuple(
                 (str(source.resource), source.namespace or "", self._time() - source.last_word)
-                for source in (*self._watches, *self._rosters, *self._pods.watches)
+                for source in self._sources()
+                if not source.withheld
             ),
+            leads=self._tenure.leads,
         )
 
 
-def _policy_view(policy: Policy, now: datetime) -> PolicyView:
+def _covering_views(survey: Survey, cluster: Cluster) -> list[CoveringView]:
+    return [
+        CoveringView(
+            namespace=service.key.namespace,
+            service=service.key.name,
+            network_policy=policy.name,
+            external_traffic_policy=service.external_traffic_policy,
+        )
+        for service, policy in islice(survey.covering_nodes(cluster), COVERING_LIMIT)
+    ]
+
+
+def _policy_view(policy: Policy, now: datetime, drifts: Mapping[Effect, datetime]) -> PolicyView:
     expiries = [entry.expires_at for entry in policy.allowed if entry.expires_at is not None and entry.in_force(now)]
     return PolicyView(
         namespace=policy.key.namespace,
         name=policy.key.name,
         service=policy.service.name,
         ready=is_true(policy.status, ConditionType.READY),
-        deviating=tuple(
-            (condition["type"], condition["status"], str(condition.get("reason", "")))
-            for condition in policy.status.get("conditions") or ()
-            if condition["type"] != ConditionType.READY
-            and (condition["status"] == Status.TRUE) == (condition["type"] in ABNORMAL_TRUE)
-        ),
+        deviating=tuple(_deviating(policy.status.get("conditions") or ())),
         next_expiry=min(expiries).timestamp() if expiries else None,
+        last_drifts=tuple((str(effect), time.timestamp()) for effect, time in drifts.items()),
+        planned_writes=len(policy.status.get("plan") or ()) if policy.mode is Mode.AUDIT else None,
     )
+
+
+def _deviating(conditions: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Types, statuses and reasons from our own closed lists: whoever may write status could think of any number."""
+    for condition in conditions:
+        type, status, reason = condition["type"], condition["status"], condition.get("reason")
+        if type in OTHER_CONDITIONS and (status == Status.TRUE) == (type in ABNORMAL_TRUE):
+            known = str(reason) if reason in REASONS else UNKNOWN_REASON
+            yield str(type), str(status) if status in STATUSES else str(Status.UNKNOWN), known

@@ -18,6 +18,19 @@ from nodeport_access.observed import NetworkPolicy, Service, owner_path
 
 TRAFFIC_POLICY = "spec.externalTrafficPolicy"
 
+SERVICE_FIELDS = (TRAFFIC_POLICY, "metadata.labels")
+NETWORK_POLICY_FIELDS = (
+    "spec.podSelector",
+    "spec.policyTypes",
+    "spec.ingress",
+    "spec.egress",
+    "metadata.labels",
+    "metadata.ownerReferences",
+    "metadata.managedFields",
+    "metadata.finalizers",
+)
+"""Every path that a difference can have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:

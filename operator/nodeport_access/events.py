@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from logging import Logger
 from random import Random
@@ -27,6 +27,7 @@ from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Kind
 from nodeport_access.plan import DELETED, OPENING, Write
 from nodeport_access.status import Drift
+from nodeport_access.wall_clock import micro_time
 
 CONTROLLER = f"{GROUP}/operator"
 QUEUE_LIMIT = 256
@@ -206,8 +207,3 @@ def cut(note: str) -> str:
         return note
     mark = "..."
     return encoded[: NOTE_LIMIT - len(mark)].decode(errors="ignore") + mark
-
-
-def micro_time(time: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, the form of metav1.MicroTime."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -6,14 +6,14 @@ Not the business of this module: the policy's own objects (``checks``), or what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from nodeport_access import desired, rules
+from nodeport_access import covering, desired, rules
 from nodeport_access.api import ConditionType
 from nodeport_access.checks import Case, service_resolved
-from nodeport_access.cidrs import AddressSet, Family
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.conditions import NAMED, Condition, fails, holds, listed, undecided, unknown
-from nodeport_access.observed import NetworkPolicy, Service, TargetPort
+from nodeport_access.observed import NetworkPolicy, Service
 from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Snapshot
 
@@ -24,13 +24,16 @@ def reachable(case: Case) -> Condition:
     if service is None or not service.has_node_ports:
         return unknown(kind, service_resolved(case))
     ready, draining = ready_nodes(case.snapshot)
-    total = len(case.snapshot.nodes)
+    total = str(len(case.snapshot.nodes)) if case.snapshot.nodes_listed else "an unknown number of"
     tail = f"; draining: {listed(sorted(draining))}" if draining else ""
     if not ready:
-        return fails(kind, Reason.NO_READY_ENDPOINTS, f"None of {total} nodes has a ready endpoint{tail}.")
+        none = f"None of {total} nodes" if case.snapshot.nodes_listed else "No node"
+        return fails(kind, Reason.NO_READY_ENDPOINTS, f"{none} has a ready endpoint{tail}.")
     names = listed(sorted(ready))
     if service.external_traffic_policy != "Local":
-        message = f"Under Cluster every node answers; {len(ready)} of {total} have a ready endpoint: {names}{tail}."
+        message = (
+            f"Under Cluster every node answers; {len(ready)} of {total} nodes have a ready endpoint: {names}{tail}."
+        )
     else:
         message = f"{len(ready)} of {total} nodes answer: {names}{tail}."
     return holds(kind, Reason.NODES_ANSWER, message)
@@ -72,26 +75,13 @@ def _opened(
     opened = AddressSet.EMPTY
     for port in service.ports:
         mine = AddressSet.union(*(addresses for ports, addresses in allowed.items() if port.target in ports))
-        targets, names_may_match = _spellings(snapshot, port.name, port.target)
+        targets, names_may_match = rules.spellings(port, snapshot.slices)
         for target in targets:
             admission = rules.admission(other.spec, target=target, names_may_match=names_may_match)
             admitted = admission.addresses.restricted_to(service.families)
             if not admitted <= mine:
                 opened |= admitted
     return opened
-
-
-def _spellings(snapshot: Snapshot, name: str, target: TargetPort) -> tuple[set[TargetPort], bool]:
-    """A target and, where it is a name that the EndpointSlices resolve, its numbers; then names need no guessing."""
-    if isinstance(target.port, int):
-        return {target}, True
-    numbers = {
-        TargetPort(protocol=protocol, port=number)
-        for piece in snapshot.slices
-        for protocol, port_name, number in piece.ports
-        if port_name == name and protocol == target.protocol
-    }
-    return {target, *numbers}, not numbers
 
 
 def enforceable(case: Case) -> Condition:
@@ -101,14 +91,25 @@ def enforceable(case: Case) -> Condition:
         return unknown(kind, service_resolved(case))
     findings = [
         finding
-        for finding in (_host_network(case), *_shared_backends(case), _covered_nodes(case, service))
+        for finding in (
+            _host_network(case),
+            _cluster_services(case),
+            _covered_by_others(case, service),
+            _local_services(case),
+            _covered_by_allowlist(case, service),
+        )
         if finding is not None
     ]
     if not findings and not case.snapshot.pods_listed:
         return undecided(kind, Reason.PODS_NOT_LISTED)
+    if not findings and not case.snapshot.nodes_listed:
+        return undecided(kind, Reason.NODES_NOT_LISTED)
     if not findings:
         return holds(kind, Reason.NOTHING_BYPASSES)
-    return fails(kind, findings[0][0], " ".join(message for _, message in findings))
+    messages = [message for _, message in findings]
+    if not case.snapshot.nodes_listed:
+        messages.append(Reason.NODES_NOT_LISTED.sentence)
+    return fails(kind, findings[0][0], " ".join(messages))
 
 
 Finding = tuple[Reason, str] | None
@@ -132,32 +133,56 @@ def _host_network(case: Case) -> Finding:
     )
 
 
-def _shared_backends(case: Case) -> Iterable[Finding]:
-    unguarded = [service for service, guarded in case.snapshot.sharing if not guarded]
-    hidden = sorted(service.key.name for service in unguarded if service.external_traffic_policy != "Local")
-    local = sorted(service.key.name for service in unguarded if service.external_traffic_policy == "Local")
-    if hidden:
-        yield (
-            Reason.UNGUARDED_CLUSTER_SERVICE,
-            f"Service {listed(hidden)} exposes the same pods under Cluster, where clients' addresses are hidden;"
-            " guard it too, or make it Local.",
-        )
-    if local:
-        yield Reason.UNGUARDED_SERVICE, f"Service {listed(local)} exposes the same pods and no policy keeps it Local."
-
-
-def _covered_nodes(case: Case, service: Service) -> Finding:
-    """A list that holds a whole family hides nobody's entry behind a node's: everyone is in it anyway."""
-    allowed = AddressSet.union(*desired.allowed_addresses(case.policy, service, case.snapshot.now).values())
-    for family in Family:
-        everyone = AddressSet.everyone([family])
-        if everyone <= allowed:
-            allowed -= everyone
-    covered = sorted(
-        node.name
-        for node in case.snapshot.nodes
-        if allowed.overlaps(node.addresses) or allowed.overlaps(node.pod_ranges)
+def _cluster_services(case: Case) -> Finding:
+    names = [service.key.name for service in _unguarded(case) if service.external_traffic_policy != "Local"]
+    if not names:
+        return None
+    return (
+        Reason.UNGUARDED_CLUSTER_SERVICE,
+        f"Service {listed(sorted(names))} exposes the same pods under Cluster, where clients' addresses are hidden;"
+        " guard it too, or make it Local.",
     )
+
+
+def _local_services(case: Case) -> Finding:
+    names = [service.key.name for service in _unguarded(case) if service.external_traffic_policy == "Local"]
+    if not names:
+        return None
+    return (
+        Reason.UNGUARDED_SERVICE,
+        f"Service {listed(sorted(names))} exposes the same pods and no policy keeps it Local.",
+    )
+
+
+def _unguarded(case: Case) -> list[Service]:
+    return [service for service, guarded in case.snapshot.sharing if not guarded]
+
+
+def _covered_by_others(case: Case, service: Service) -> Finding:
+    """Under Cluster the door is open by it, and Ready is False there anyway; under Local the trap has not sprung. There
+    may be thousands of nodes, so each is looked at for those alone that cover any."""
+    nodes, slices = case.snapshot.nodes, case.snapshot.slices
+    admitted = {other.name: covering.narrow_at_ports(other.spec, service, slices) for other in case.snapshot.others}
+    if not any(admitted.values()):
+        return None
+    ranges = covering.ranges(nodes)
+    found = [
+        f"{name!r} admits addresses of {listed(covering.covered(addresses, nodes))} or of pods there"
+        for name, addresses in sorted(admitted.items())
+        if addresses.overlaps(ranges)
+    ]
+    if not found:
+        return None
+    if service.exposed and service.external_traffic_policy != "Local":
+        outcome = "under Cluster, whoever comes in through another node is masqueraded to one, and gets in"
+    else:
+        outcome = "whoever is masqueraded to one gets in, which is everybody once externalTrafficPolicy is Cluster"
+    return Reason.OTHER_POLICY_COVERS_NODES, f"NetworkPolicy {listed(found, separator='; ')}: {outcome}."
+
+
+def _covered_by_allowlist(case: Case, service: Service) -> Finding:
+    allowed = AddressSet.union(*desired.allowed_addresses(case.policy, service, case.snapshot.now).values())
+    covered = covering.covered(covering.narrow(allowed), case.snapshot.nodes)
     if not covered:
         return None
     return (

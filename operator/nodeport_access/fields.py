@@ -50,6 +50,20 @@ class Fields:
         """A string."""
         return self._typed(name, str, "a string")
 
+    def number(self, name: str) -> int | None:
+        """A whole number."""
+        value = self.values.get(name)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        self.wrong(name, f"{shown(value)} is not a whole number")
+        return None
+
+    def texts(self, name: str) -> dict[str, str]:
+        """An inner object whose values are all strings, as labels are."""
+        inner = self.fields(name)
+        found = {key: inner.text(key) for key in inner.values}
+        return {key: value for key, value in found.items() if value is not None}
+
     def items(self, name: str) -> Iterator[tuple[str, Any]]:
         """The items of a list, each with its path; none where it is absent."""
         for index, item in enumerate(self._typed(name, list, "a list") or ()):

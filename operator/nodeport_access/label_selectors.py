@@ -93,6 +93,10 @@ class LabelIndex:
             if not self._names[pair]:
                 del self._names[pair]
 
+    def labels(self, name: str) -> Labels:
+        """Those of an object that is filed. Raises KeyError."""
+        return self._labels[name]
+
     def matching(self, match_labels: Labels) -> frozenset[str]:
         """Names of the objects that carry every pair; no pair at all means every object."""
         if not match_labels:

@@ -1,32 +1,70 @@
 """What Prometheus is told: counters of what was done, and gauges made at scrape time from what is known, so that no
 series outlives its object.
 
-The only module that imports ``prometheus_client``. Not the business of this module: serving ``/metrics``
-(``server``), or gathering the view (``controller``).
+The only module that imports ``prometheus_client``. Not the business of this module: which families there are
+(``metric_families``), serving ``/metrics`` (``server``), or gathering the view (``controller``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
+from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import exposition as text
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
-from nodeport_access import __version__
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-PREFIX = "nodeport_access"
+from nodeport_access import __version__, metric_families
+from nodeport_access.api import Effect
+from nodeport_access.drift import NETWORK_POLICY_FIELDS, SERVICE_FIELDS
+from nodeport_access.metric_families import Family
+from nodeport_access.outcome import Kind
+from nodeport_access.plan import DELETED
 
 # A `_created` gauge beside each counter says nothing that Prometheus' own resets() does not.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it carries no annotations
+
+NO_ANSWER = 0
+"""Stands for a status code where no answer came."""
+KNOWN_CODES = frozenset(HTTPStatus) | {NO_ANSWER}
+OTHER = "other"
+"""Stands for a status code that HTTP does not know: whoever answers could think of any number of them."""
+
+DRIFTING = (
+    *((Kind.SERVICE, field) for field in SERVICE_FIELDS),
+    *((Kind.NETWORK_POLICY, field) for field in (*NETWORK_POLICY_FIELDS, DELETED)),
+)
+"""What can drift: kinds and fields."""
+
+
+class Format(Enum):
+    """The formats of an exposition, each with its content type."""
+
+    TEXT = text.CONTENT_TYPE_PLAIN_0_0_4
+    OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+
+    @staticmethod
+    def accepted(accept: str) -> Format:
+        """By a header Accept (RFC 9110, 12.5.1): OpenMetrics 1.0.0 for whoever takes it, text for everybody else. The
+        library's own choice fails on versions that are no numbers."""
+        for offer in accept.lower().split(","):
+            media, *parameters = (part.strip() for part in offer.split(";"))
+            given = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+            wanted = given.get("q", "1").strip("0.") != "" and given.get("version", "1.0.0") == "1.0.0"
+            if media == "application/openmetrics-text" and wanted:
+                return Format.OPENMETRICS
+        return Format.TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyView:
     """One policy as metrics show it; ``deviating`` holds (type, status, reason) of conditions that are not as they
-    should be."""
+    should be, ``last_drifts`` (effect, seconds since the epoch), ``planned_writes`` is None but for mode Audit."""
 
     namespace: str
     name: str
@@ -34,17 +72,34 @@ class PolicyView:
     ready: bool
     deviating: tuple[tuple[str, str, str], ...]
     next_expiry: float | None
+    last_drifts: tuple[tuple[str, float], ...] = ()
+    planned_writes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoveringView:
+    """One NetworkPolicy that covers addresses of nodes or pods, for one Service with node ports whose pods it
+    selects."""
+
+    namespace: str
+    service: str
+    network_policy: str
+    external_traffic_policy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """All that the gauges show, at one instant. Ages in seconds; ``next_expiry`` in seconds since the epoch."""
+    """All that the gauges show, at one instant. Ages in seconds; ``next_expiry`` in seconds since the epoch;
+    ``covering_nodes`` is worked out when the text is made, which may be in a thread."""
 
     policies: tuple[PolicyView, ...]
     unguarded: tuple[tuple[str, int], ...]
+    covering_nodes: Callable[[], Iterable[CoveringView]]
     queue_depth: int
     oldest_key_age: float
     watches: tuple[tuple[str, str, float], ...]
+    leads: bool
+    contended: tuple[tuple[str, str, int], ...] = ()
 
 
 class Metrics:
@@ -52,30 +107,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._drift = Counter(
-            f"{PREFIX}_drift",
-            "Changes by somebody else that were repaired, by what they did to access: opened, closed, depends, none.",
-            ["kind", "field", "effect"],
-            registry=self._registry,
-        )
-        self._passes = Counter(
-            f"{PREFIX}_reconcile", "Passes over a Service, by outcome.", ["outcome"], registry=self._registry
-        )
+        self._drift = self._counter(metric_families.DRIFT)
+        self._passes = self._counter(metric_families.RECONCILE)
         self._duration = Histogram(
-            f"{PREFIX}_reconcile_duration_seconds", "Duration of a pass over a Service.", registry=self._registry
-        )
-        self._requests = Counter(
-            f"{PREFIX}_api_requests",
-            "Requests to the API server; code 0 where no answer came.",
-            ["verb", "resource", "code"],
+            metric_families.RECONCILE_DURATION.name,
+            metric_families.RECONCILE_DURATION.help,
             registry=self._registry,
         )
-        self._events = Counter(
-            f"{PREFIX}_events",
-            "Kubernetes Events about policies: posted, failed (the log says why), or dropped (too many at once).",
-            ["outcome"],
-            registry=self._registry,
-        )
+        self._requests = self._counter(metric_families.API_REQUESTS)
+        self._events = self._counter(metric_families.EVENTS)
+        ProcessCollector(registry=self._registry)
+        for (kind, field), effect in product(DRIFTING, Effect):
+            # From 0 on: to increase() a series that begins at 1 has not grown.
+            self._drift.labels(kind, field, str(effect))
+
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.name, family.help, family.labels, registry=self._registry)
 
     def drifted(self, *, kind: str, field: str, effect: str) -> None:
         """Counts a repaired drift."""
@@ -88,78 +135,86 @@ class Metrics:
 
     def requested(self, verb: str, resource: str, code: int, _seconds: float) -> None:
         """Counts a request; what it took is not kept."""
-        self._requests.labels(verb, resource, str(code)).inc()
+        self._requests.labels(verb, resource, str(code) if code in KNOWN_CODES else OTHER).inc()
 
     def told(self, *, outcome: str) -> None:
         """Counts an Event by what became of it."""
         self._events.labels(outcome).inc()
 
-    def render(self, view: View) -> bytes:
-        """The text format of Prometheus, version 0.0.4."""
-        scrape = CollectorRegistry(auto_describe=False)
-        scrape.register(_Gauges(view))
-        return generate_latest(self._registry) + generate_latest(scrape)
+    def render(self, view: View, *, format: Format = Format.TEXT) -> bytes:
+        """What is known, in text format 0.0.4 or in OpenMetrics 1.0.0; without exemplars, of which we have none."""
+        scrape = _Scrape(self._registry, _Gauges(view))
+        if format is Format.OPENMETRICS:
+            return bytes(openmetrics.generate_latest(scrape))  # type: ignore[no-untyped-call]  # no annotations
+        return text.generate_latest(scrape)
 
 
-class _Gauges:
+class _Scrape(Collector):
+    """Several collectors as one: OpenMetrics ends but once."""
+
+    def __init__(self, *collectors: Collector) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in self._collectors:
+            yield from collector.collect()
+
+
+class _Gauges(Collector):
     """Collects one view."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def collect(self) -> Iterable[Metric]:
-        yield _gauge("build_info", "The version that runs.", ["version"], [((__version__,), 1)])
+    def collect(self) -> Iterator[Metric]:
+        view = self._view
+        yield _gauge(metric_families.BUILD_INFO, [((__version__,), 1)])
+        yield _gauge(metric_families.LEADER, [((), view.leads)])
         yield from self._policies()
         yield _gauge(
-            "unguarded_services",
-            "Services with node ports that no policy guards.",
-            ["namespace"],
-            [((namespace,), count) for namespace, count in self._view.unguarded],
+            metric_families.CONTENDED_FIELDS,
+            [((namespace, service), count) for namespace, service, count in view.contended],
         )
-        yield _gauge("workqueue_depth", "Services that wait for a pass.", [], [((), self._view.queue_depth)])
+        yield _gauge(metric_families.UNGUARDED_SERVICES, [((namespace,), count) for namespace, count in view.unguarded])
         yield _gauge(
-            "workqueue_oldest_key_seconds",
-            "Age of the Service that has waited or been worked on longest.",
-            [],
-            [((), self._view.oldest_key_age)],
+            metric_families.NETWORK_POLICY_COVERS_NODES,
+            [
+                ((one.namespace, one.service, one.network_policy, one.external_traffic_policy), 1)
+                for one in view.covering_nodes()
+            ],
         )
+        yield _gauge(metric_families.WORKQUEUE_DEPTH, [((), view.queue_depth)])
+        yield _gauge(metric_families.WORKQUEUE_OLDEST_KEY, [((), view.oldest_key_age)])
         yield _gauge(
-            "watch_last_word_seconds",
-            "Age of the last event, bookmark or list of each watch.",
-            ["resource", "namespace"],
-            [((resource, namespace), age) for resource, namespace, age in self._view.watches],
+            metric_families.WATCH_LAST_WORD,
+            [((resource, namespace), age) for resource, namespace, age in view.watches],
         )
 
     def _policies(self) -> Iterator[Metric]:
-        policies = self._view.policies
+        keyed = [((policy.namespace, policy.name), policy) for policy in self._view.policies]
         yield _gauge(
-            "policy_ready",
-            "Whether a policy's condition Ready is True.",
-            ["namespace", "policy", "service"],
-            [((policy.namespace, policy.name, policy.service), float(policy.ready)) for policy in policies],
+            metric_families.POLICY_READY, [((*key, policy.service), float(policy.ready)) for key, policy in keyed]
         )
         yield _gauge(
-            "policy_condition",
-            "Conditions that are not as they should be, each with its status and reason.",
-            ["namespace", "policy", "type", "status", "reason"],
-            [((policy.namespace, policy.name, *deviation), 1) for policy in policies for deviation in policy.deviating],
+            metric_families.POLICY_CONDITION,
+            [((*key, *deviation), 1) for key, policy in keyed for deviation in policy.deviating],
         )
         yield _gauge(
-            "policy_next_expiry_timestamp_seconds",
-            "When the next entry of a policy's allowedCIDRs ends.",
-            ["namespace", "policy"],
-            [
-                ((policy.namespace, policy.name), policy.next_expiry)
-                for policy in policies
-                if policy.next_expiry is not None
-            ],
+            metric_families.POLICY_NEXT_EXPIRY,
+            [(key, policy.next_expiry) for key, policy in keyed if policy.next_expiry is not None],
+        )
+        yield _gauge(
+            metric_families.POLICY_LAST_DRIFT,
+            [((*key, effect), time) for key, policy in keyed for effect, time in policy.last_drifts],
+        )
+        yield _gauge(
+            metric_families.POLICY_PLANNED_WRITES,
+            [(key, policy.planned_writes) for key, policy in keyed if policy.planned_writes is not None],
         )
 
 
-def _gauge(
-    name: str, documentation: str, labels: list[str], samples: Iterable[tuple[tuple[str, ...], float]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"{PREFIX}_{name}", documentation, labels=labels)
+def _gauge(family: Family, samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+    told = GaugeMetricFamily(family.name, family.help, labels=family.labels)
     for values, value in samples:
-        family.add_metric(list(values), value)
-    return family
+        told.add_metric(values, value)
+    return told

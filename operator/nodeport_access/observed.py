@@ -106,7 +106,8 @@ SERVICE_PATHS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A Service, as far as access to its node ports goes."""
+    """A Service, as far as access to its node ports goes; ``allocates_node_ports``: each of its ports has a node port,
+    or gets one when it is created."""
 
     key: ServiceKey
     uid: str
@@ -119,6 +120,12 @@ class Service:
     external_ips: tuple[str, ...]
     policy_label: str
     ownership: Ownership
+    allocates_node_ports: bool
+
+    @property
+    def node_ports(self) -> tuple[int, ...]:
+        """The numbers of its node ports, each once: one number can be taken for TCP and for UDP."""
+        return tuple(dict.fromkeys(port.node_port for port in self.ports if port.node_port))
 
     @property
     def has_node_ports(self) -> bool:
@@ -157,6 +164,8 @@ def parse_service(body: Body) -> Service:
         external_ips=tuple(spec.get("externalIPs") or ()),
         policy_label=(metadata.get("labels") or {}).get(POLICY_LABEL, ""),
         ownership=ownership(metadata, SERVICE_PATHS),
+        allocates_node_ports=spec.get("type") == "NodePort"
+        or (spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False),
     )
 
 
@@ -189,7 +198,8 @@ def owner_path(uid: str) -> str:
     return f"metadata.ownerReferences[{uid}]"
 
 
-def _owner_steps(uid: str) -> tuple[str, ...]:
+def owner_steps(uid: str) -> tuple[str, ...]:
+    """The steps to one item of ownerReferences in FieldsV1."""
     return ("metadata", "ownerReferences", f"k:{json.dumps({'uid': uid}, separators=(',', ':'))}")
 
 
@@ -263,7 +273,7 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
     metadata = body["metadata"]
     owners = tuple(metadata.get("ownerReferences") or ())
     uids = [owner["uid"] for owner in owners]
-    held = ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): _owner_steps(uid) for uid in uids})
+    held = ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): owner_steps(uid) for uid in uids})
     applied = any(
         entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         for entry in metadata.get("managedFields") or ()

@@ -31,6 +31,13 @@ NAMELESS = "?"
 """Begins what stands for the Service of a policy that names none: no Service can be called so, and each such policy is
 alone with it."""
 
+DEFAULTS: Mapping[str, StrEnum] = {
+    "isolation": Isolation.SERVICE,
+    "trafficPolicy": TrafficPolicy.LOCAL,
+    "mode": Mode.ENFORCE,
+}
+"""What a field of spec is where it is absent; the same as in the CRD."""
+
 
 def parse_policy(body: Mapping[str, Any]) -> Policy:
     """Reads a policy's body. Never raises on a bad spec or status, because a policy that is dropped would release its
@@ -55,16 +62,16 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
         service=ServiceKey(metadata["namespace"], service_name or f"{NAMELESS}{metadata['name']}"),
         allowed=tuple(entry for entry in entries if entry is not None),
         peers=tuple(peer for peer in peers if peer is not None),
-        isolation=_choice(Isolation, spec, "isolation", default=Isolation.SERVICE),
-        traffic_policy=_choice(TrafficPolicy, spec, "trafficPolicy", default=TrafficPolicy.LOCAL),
-        mode=_choice(Mode, spec, "mode", default=Mode.ENFORCE),
+        isolation=_choice(Isolation, spec, "isolation"),
+        traffic_policy=_choice(TrafficPolicy, spec, "trafficPolicy"),
+        mode=_choice(Mode, spec, "mode"),
         problems=tuple(problems),
         status=_parse_status(body.get("status")),
     )
 
 
-def _choice(kind: type[Choice], spec: Fields, name: str, *, default: Choice) -> Choice:
-    value = spec.values.get(name)
+def _choice(kind: type[Choice], spec: Fields, name: str) -> Choice:
+    value, default = spec.values.get(name), kind(DEFAULTS[name])
     if value is None:
         return default
     try:
@@ -148,7 +155,7 @@ def _parse_peer(path: str, item: object, problems: list[str]) -> Body | None:
     peer = Fields.of(item, path=path, problems=found)
     peer.only("namespaceSelector", "podSelector")
     selectors = {
-        name: _parse_selector(peer.fields(name))
+        name: parse_selector(peer.fields(name))
         for name in ("namespaceSelector", "podSelector")
         if peer.values.get(name) is not None
     }
@@ -158,7 +165,8 @@ def _parse_peer(path: str, item: object, problems: list[str]) -> Body | None:
     return None if found else selectors
 
 
-def _parse_selector(selector: Fields) -> Body:
+def parse_selector(selector: Fields) -> Body:
+    """A LabelSelector without what is empty in it."""
     selector.only("matchLabels", "matchExpressions")
     labels = selector.fields("matchLabels")
     expressions = [

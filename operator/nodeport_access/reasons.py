@@ -182,6 +182,12 @@ class Reason(StrEnum):
         "The namespace's pods cannot be listed, so nobody knows what else bears on them; /readyz says why not.",
     )
 
+    NODES_NOT_LISTED = (
+        "NodesNotListed",
+        Weight.WARNING,
+        "Nodes cannot be listed, so nobody knows whether a backend runs in its node's network, nor whether a list"
+        " covers node, tunnel or pod addresses; look yourself, or let the operator list nodes.",
+    )
     NOTHING_BYPASSES = (
         "NothingBypasses",
         Weight.GOOD,
@@ -196,6 +202,12 @@ class Reason(StrEnum):
         "UnguardedClusterService",
         Weight.LASTING,
         "Another Service under Cluster opens these pods to clients whose address is hidden; guard it or make it Local.",
+    )
+    OTHER_POLICY_COVERS_NODES = (
+        "OtherPolicyCoversNodes",
+        Weight.WARNING,
+        "Another NetworkPolicy admits node, tunnel or pod addresses, by which everybody gets in who is hidden behind a"
+        " node's address, as all are under Cluster; name the clients in allowedCIDRs, and take those addresses out.",
     )
     UNGUARDED_SERVICE = (
         "UnguardedService",

@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +21,7 @@ from nodeport_access.doubts import Doubts
 from nodeport_access.drift import TRAFFIC_POLICY
 from nodeport_access.events import Tell, drift_repaired
 from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
+from nodeport_access.last_drifts import LastDrifts
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalled, Wait
 from nodeport_access.patience import Patience
@@ -28,7 +29,7 @@ from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
 from nodeport_access.reporter import Later, Reporter
 from nodeport_access.snapshot import Snapshot
-from nodeport_access.status import Drift, drift_of
+from nodeport_access.status import CRD_OUTDATED, Drift, drift_of
 from nodeport_access.store import Store
 from nodeport_access.writer import Api, OutdatedError, Writer
 
@@ -87,6 +88,7 @@ class Reconciler:
         self._writer = Writer(api=api, store=store)
         self._reporter = Reporter(api=api, store=store, tell=tell, time=time, log=log)
         self._contention = Contention()
+        self._last_drifts = LastDrifts()
         self._patience = Patience()
         self._doubts = Doubts()
         self._complaints = complaints or Complaints(time=time)
@@ -102,6 +104,14 @@ class Reconciler:
             return Failed(repr(error))
         self._complaints.settle((key, "fault"))
         return outcome
+
+    def fights(self) -> Iterator[tuple[ServiceKey, int]]:
+        """Each Service with what another writer keeps taking back now, counted."""
+        return self._contention.fights(now=self._time())
+
+    def last_drifts(self, policy: Policy) -> Mapping[Effect, datetime]:
+        """When a policy's objects last drifted, by what that did to access."""
+        return self._last_drifts.of(policy)
 
     async def _confess(self, key: ServiceKey, error: Exception) -> None:
         fault = type(error).__name__
@@ -200,6 +210,7 @@ class Reconciler:
             current.drifts.setdefault(write.policy, drift)
             self._metrics.drifted(kind=str(write.kind), field=drift.field, effect=str(drift.effect))
             if (policy := self._store.policies.get(write.policy.namespace, write.policy.name)) is not None:
+                self._last_drifts.note(policy, drift.effect, now=now)
                 self._tell(drift_repaired(policy, write, drift))
         what = _fought_over(write)
         if what and (drift is not None or self._contention.going_on(key, what, now=self._time())):
@@ -270,6 +281,7 @@ class Reconciler:
         if after.holder is None:
             self._contention.forget(key)
         self._patience.tidy(key, now=self._time())
+        self._last_drifts.tidy(key, after.policies)
         self._reporter.forget_gone(after)
         self._contention.tidy(key, now=self._time())
 
@@ -312,7 +324,9 @@ def _refusal(error: ApiError) -> Failure:
     match error:
         case Forbidden() if not error.namespace_terminating:
             return Failure(reason=Reason.APPLY_FORBIDDEN, message=error.message)
-        case Invalid() | SchemaOutdated():
+        case SchemaOutdated():
+            return Failure(reason=Reason.APPLY_REFUSED, message=f"{error.message}. {CRD_OUTDATED}")
+        case Invalid():
             return Failure(reason=Reason.APPLY_REFUSED, message=error.message)
         case Unreachable(retry_after=float(seconds)):
             return Failure(reason=Reason.APPLY_FAILED, message=str(error), retry_after=seconds)
@@ -329,6 +343,8 @@ def _topic(error: ApiError, kind: str, written: Hashable) -> Hashable:
             return (API_SERVER, error.status)
         case Forbidden():
             return (API_SERVER, error.status, kind)
+        case SchemaOutdated():
+            return CRD_OUTDATED
         case _:
             return written
 

@@ -15,9 +15,9 @@ from nodeport_access.api import Body, ConditionType, Policy, PolicyKey, ServiceK
 from nodeport_access.checks import Case
 from nodeport_access.conditions import Status, denied, is_true
 from nodeport_access.events import Tell, ready_changed
-from nodeport_access.kube import POLICIES, Conflict, NotFound
+from nodeport_access.kube import POLICIES, Conflict, NotFound, SchemaOutdated
 from nodeport_access.snapshot import Snapshot
-from nodeport_access.status import Drift, same_status, status_after_fault, status_body, status_of
+from nodeport_access.status import Drift, as_far_as_known, same_status, status_after_fault, status_body, status_of
 from nodeport_access.store import Store
 from nodeport_access.writer import Api
 
@@ -55,7 +55,8 @@ class Reporter:
         self._untold[policy] = drift
 
     async def report(self, case: Case) -> Reported | Later:
-        """Writes the status if it changed. Raises the ApiErrors of ``kube``."""
+        """Writes the status if it changed. Raises the ApiErrors of ``kube``: SchemaOutdated also where all was written
+        that the installed CRD knows."""
         return await self._report(case.policy, status_of(case, drift=self._untold.get(case.policy.key)))
 
     async def confess(self, policy: Policy, *, fault: str, now: datetime) -> None:
@@ -72,7 +73,7 @@ class Reporter:
         if policy.key in self._written:
             return Later(self._written[policy.key] + INTERVAL_SECONDS - self._time())
         try:
-            answer = await self._apply(policy, wanted)
+            answer, wanted, outdated = await self._apply_as_far_as_known(policy, wanted)
             if strays := denied(answer.get("status") or {}, wanted["conditions"]):
                 moved = replace(policy, resource_version=answer["metadata"]["resourceVersion"])
                 answer = await self._apply(moved, {**wanted, "conditions": [*wanted["conditions"], *strays]})
@@ -101,7 +102,25 @@ class Reporter:
             },
         )
         self._note_ready(policy, ready)
+        if outdated is not None:
+            raise outdated
         return Reported()
+
+    async def _apply_as_far_as_known(self, policy: Policy, wanted: Body) -> tuple[Body, Body, SchemaOutdated | None]:
+        """Applies what the installed CRD knows of a status: the answer, what was sent, and the error where that is not
+        all. Raises it where that stands there already. Each refusal names one field."""
+        unknown: frozenset[str] = frozenset()
+        outdated, left = None, wanted
+        while True:
+            try:
+                return await self._apply(policy, left), left, outdated
+            except SchemaOutdated as error:
+                if not error.unknown_to_status - unknown:
+                    raise
+                unknown |= error.unknown_to_status
+                outdated, left = error, as_far_as_known(wanted, unknown=unknown)
+                if same_status(policy.status, left):
+                    raise
 
     async def _apply(self, policy: Policy, status: Body) -> Body:
         return await self._api.apply_status(

@@ -7,15 +7,18 @@ it. Not the business of this module: which pods a policy selects (``label_select
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from ipaddress import ip_network
+from operator import or_
 from typing import Any
 
 from nodeport_access.api import Body, Effect
-from nodeport_access.cidrs import AddressSet, Family, admitted
-from nodeport_access.observed import TargetPort
+from nodeport_access.cidrs import AddressSet, Family, Network, admitted
+from nodeport_access.observed import EndpointSlice, ServicePort, TargetPort
 
 EVERYONE = AddressSet.everyone(Family)
 
@@ -58,12 +61,40 @@ def admission(spec: Mapping[str, Any], *, target: TargetPort | None, names_may_m
     NetworkPolicy objects whose podSelector matches the pod. If this field is empty then this NetworkPolicy does not
     allow any traffic." (ingress)
     """
-    total = NOBODY
+    admissions = by_rule(spec, target=target, names_may_match=names_may_match)
+    return reduce(or_, admissions, NOBODY)
+
+
+def by_rule(
+    spec: Mapping[str, Any], *, target: TargetPort | None, names_may_match: bool = False
+) -> Iterator[Admission]:
+    """What each rule that covers this port admits by itself; the port as in ``admission``."""
     if isolates(spec):
         for rule in spec.get("ingress") or ():
             if _covers(rule.get("ports") or (), target, names_may_match):
-                total |= _peers(rule.get("from") or ())
-    return total
+                yield _peers(rule.get("from") or ())
+
+
+def spellings(port: ServicePort, slices: Iterable[EndpointSlice]) -> tuple[set[TargetPort], bool]:
+    """Where a Service port arrives at the pod and, if that is a name which the EndpointSlices resolve, its numbers; and
+    whether ``names_may_match``: names that are resolved need no guessing."""
+    target = port.target
+    if isinstance(target.port, int):
+        return {target}, True
+    numbers = {
+        TargetPort(protocol=protocol, port=number)
+        for piece in slices
+        for protocol, name, number in piece.ports
+        if name == port.name and protocol == target.protocol
+    }
+    return {target, *numbers}, not numbers
+
+
+def on_any_port(spec: Mapping[str, Any]) -> Iterator[AddressSet]:
+    """The addresses that each rule admits, whichever ports it names."""
+    if isolates(spec):
+        for rule in spec.get("ingress") or ():
+            yield _peers(rule.get("from") or ()).addresses
 
 
 def _covers(ports: Iterable[Mapping[str, Any]], target: TargetPort | None, names_may_match: bool) -> bool:
@@ -102,12 +133,14 @@ def _block(block: Mapping[str, Any]) -> AddressSet:
     """The API server takes CIDRs with host bits, and old spellings that ``ipaddress`` refuses: those count as
     everyone, so that a finding never misses an opening."""
     try:
-        return admitted(
-            ip_network(block["cidr"], strict=False),
-            [ip_network(text, strict=False) for text in block.get("except") or ()],
-        )
+        return admitted(_network(block["cidr"]), map(_network, block.get("except") or ()))
     except ValueError:
         return EVERYONE
+
+
+@functools.lru_cache(maxsize=32_768)  # a list of thousands is read again for every port, node and question
+def _network(text: str) -> Network:
+    return ip_network(text, strict=False)
 
 
 def change(*, before: Body, after: Body) -> Effect:

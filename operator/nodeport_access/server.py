@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from nodeport_access.metrics import CONTENT_TYPE, Metrics, View
+from nodeport_access.metrics import Format, Metrics, View
 from nodeport_access.settings import BindAddress
 
 
@@ -20,11 +20,12 @@ class BindError(Exception):
 
 
 def metrics_app(metrics: Metrics, view: Callable[[], View]) -> web.Application:
-    """``/metrics``; the view is taken on the loop, the text is made in a thread."""
+    """``/metrics``, in the format that is asked for; the view is taken on the loop, the text is made in a thread."""
 
-    async def answer(_: web.Request) -> web.Response:
-        body = await asyncio.to_thread(metrics.render, view())
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+    async def answer(request: web.Request) -> web.Response:
+        format = Format.accepted(request.headers.get("Accept", ""))
+        body = await asyncio.to_thread(metrics.render, view(), format=format)
+        return web.Response(body=body, headers={"Content-Type": format.value, "Vary": "Accept"})
 
     app = web.Application()
     app.router.add_get("/metrics", answer)

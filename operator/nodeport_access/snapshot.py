@@ -34,6 +34,7 @@ class Snapshot:
     sharing: the other exposed Services of the namespace that select at least one of these pods, with whether a policy
         keeps each Local.
     pods_listed: whether all pods of the namespace are known; if not, ``others`` and ``sharing`` may lack some.
+    nodes_listed: whether all nodes are known; if not, ``nodes`` is empty, and nobody knows whose an address is.
     enforcing_names: the names of all enforcing policies of the namespace.
     """
 
@@ -47,6 +48,7 @@ class Snapshot:
     nodes: tuple[Node, ...]
     sharing: tuple[tuple[Service, bool], ...]
     pods_listed: bool
+    nodes_listed: bool
     enforcing_names: frozenset[str]
 
     @property

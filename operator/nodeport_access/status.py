@@ -5,7 +5,7 @@ Nothing in it changes on a pass that finds nothing new. Not the business of this
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from nodeport_access import desired
 from nodeport_access.api import API_VERSION, KIND, Body, ConditionType, Effect, Mode, Policy
 from nodeport_access.checks import Case
-from nodeport_access.conditions import fails, holds, timestamp, upsert
+from nodeport_access.conditions import MESSAGE_LIMIT, fails, holds, timestamp, upsert
 from nodeport_access.exposure import ready_nodes
 from nodeport_access.plan import Write, audit
 from nodeport_access.reasons import Reason
@@ -21,6 +21,10 @@ from nodeport_access.verdict import judge
 
 PLAN_LIMIT = 16
 """How many writes ``status.plan`` holds; the CRD's bound."""
+CRD_OUTDATED = (
+    "The installed CustomResourceDefinition is older than the operator, and status lacks what it does not know: apply"
+    " the one of the operator's version."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +52,13 @@ def status_of(case: Case, *, drift: Drift | None) -> Body:
         ready, draining = ready_nodes(snapshot)
         status |= {
             "serviceUID": service.uid,
-            "nodePorts": [port.node_port for port in service.ports if port.node_port],
+            "nodePorts": list(service.node_ports),
             "effectiveCIDRs": desired.networks_count(policy, service, snapshot.now),
             "nodes": {
                 "ready": len(ready),
                 "draining": len(draining),
-                "total": len(snapshot.nodes),
-                "share": f"{len(ready)}/{len(snapshot.nodes)}",
+                **({"total": len(snapshot.nodes)} if snapshot.nodes_listed else {}),
+                "share": f"{len(ready)}/{len(snapshot.nodes) if snapshot.nodes_listed else '?'}",
             },
         }
         # The number in force, else the one that a repair is to bring back.
@@ -106,6 +110,16 @@ def status_after_fault(policy: Policy, *, fault: str, now: datetime) -> Body:
     kept = [one for one in before if one["type"] in frozenset(ConditionType) - spoken_for]
     conditions = upsert(before, told, generation=policy.generation, now=now)
     return {**policy.status, "observedGeneration": policy.generation, "conditions": [*conditions, *kept]}
+
+
+def as_far_as_known(status: Mapping[str, Any], *, unknown: Collection[str]) -> Body:
+    """What is left of a status without the fields that the installed CRD does not know; Ready says what is amiss."""
+    ready, *others = status["conditions"]
+    ready = {**ready, "message": f"{ready['message']} {CRD_OUTDATED}"[:MESSAGE_LIMIT]}
+    return {
+        **{name: value for name, value in status.items() if name not in unknown},
+        "conditions": [ready, *others],
+    }
 
 
 def status_body(policy: Policy, status: Mapping[str, Any]) -> Body:

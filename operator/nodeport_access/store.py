@@ -31,6 +31,7 @@ from nodeport_access.observed import (
 from nodeport_access.policy_body import parse_policy
 from nodeport_access.shelf import Shelf
 from nodeport_access.snapshot import Snapshot, claim_order
+from nodeport_access.survey import Cluster
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -120,7 +121,18 @@ class Store:
             nodes=tuple(sorted(self.nodes, key=lambda node: node.name)),
             sharing=tuple((other, self.guarded(other.key)) for other in self._sharing(key, labels) if other.exposed),
             pods_listed=self.pods.listed(key.namespace),
+            nodes_listed=self.nodes.listed(""),
             enforcing_names=frozenset(name for name, policy in known.policies.items() if policy.enforcing),
+        )
+
+    def cluster(self) -> Cluster:
+        """All that is known, at one instant; nothing is looked at, so it costs next to nothing."""
+        return Cluster(
+            services=tuple(self.services),
+            network_policies=tuple(self.network_policies),
+            slices=tuple(self.slices),
+            nodes=tuple(self.nodes),
+            pods=tuple(self.pods),
         )
 
     def _known(self, namespace: str) -> _Namespace:

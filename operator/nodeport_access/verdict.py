@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from nodeport_access import checks, exposure
 from nodeport_access.api import ConditionType, Isolation
 from nodeport_access.checks import Case, claimed
-from nodeport_access.conditions import Condition, fails, holds, listed
+from nodeport_access.conditions import Condition, Status, fails, holds, listed
 from nodeport_access.reasons import Reason, Weight
 from nodeport_access.snapshot import Role
 
@@ -37,8 +37,9 @@ def judge(case: Case) -> tuple[Condition, ...]:
     for weight in (Weight.LASTING, Weight.PASSING):
         for condition in found:
             if condition.reason.weight is weight:
-                return (*found, *_not_ready(condition.reason, condition.message))
-    return (*found, holds(ConditionType.READY, Reason.GUARDED, _guarded(case, found)))
+                message = condition.message + _not_held_back(found, told=condition)
+                return (*found, *_not_ready(condition.reason, message))
+    return (*found, holds(ConditionType.READY, Reason.GUARDED, _guarded(case) + _not_held_back(found)))
 
 
 def _not_ready(reason: Reason, message: str) -> tuple[Condition, Condition]:
@@ -46,10 +47,22 @@ def _not_ready(reason: Reason, message: str) -> tuple[Condition, Condition]:
     return fails(ConditionType.READY, reason, message), holds(kind, reason, message)
 
 
-def _guarded(case: Case, found: Iterable[Condition]) -> str:
-    """What is in force, and what is worth knowing about it although it does not deny Ready."""
+def _not_held_back(found: Iterable[Condition], *, told: Condition | None = None) -> str:
+    """What Enforceable has to say, for the end of a message of Ready, where people look: whether or not it denies
+    Ready, and whatever else does, and what nobody knows for want of nodes. Nothing where that message is its own."""
+    return "".join(
+        f" {condition.message}"
+        for condition in found
+        if condition.type is ConditionType.ENFORCEABLE
+        and (condition.status is Status.FALSE or condition.reason is Reason.NODES_NOT_LISTED)
+        and condition is not told
+    )
+
+
+def _guarded(case: Case) -> str:
+    """What is in force."""
     service = case.service
-    ports = [str(port.node_port) for port in service.ports if port.node_port] if service else []
+    ports = [str(number) for number in service.node_ports] if service else []
     match ports:
         case []:
             subject = "The Service admits"  # a load balancer may do without (allocateLoadBalancerNodePorts)
@@ -58,9 +71,4 @@ def _guarded(case: Case, found: Iterable[Condition]) -> str:
         case _:
             subject = f"Node ports {listed(ports)} admit"
     scope = "every pod of the namespace" if case.policy.isolation is Isolation.NAMESPACE else "the Service's pods"
-    warnings = [
-        f" {condition.message}"
-        for condition in found
-        if condition.type is ConditionType.ENFORCEABLE and condition.reason.weight is Weight.WARNING
-    ]
-    return f"{subject} the allowlist only; deny-all selects {scope}.{''.join(warnings)}"
+    return f"{subject} the allowlist only; deny-all selects {scope}."

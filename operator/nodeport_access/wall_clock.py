@@ -1,4 +1,5 @@
 """Notices when wall time is set, or the machine has slept: whatever waits for a moment of wall time must look again.
+And how wall time is written where the API wants parts of a second.
 
 Sleeping is done by monotonic time, which nobody sets. Not the business of this module: what waits (``reconcile``).
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from logging import Logger
 from typing import NoReturn
 
@@ -44,3 +45,8 @@ class WallClock:
         before = self._time()
         now = self._clock().timestamp()
         return now - (before + self._time()) / 2
+
+
+def micro_time(time: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, the form of metav1.MicroTime."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

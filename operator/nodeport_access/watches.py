@@ -2,12 +2,13 @@
 
 One ``Watch`` follows one resource, in one namespace or in all, for as long as the process lives. A ``Roster`` is the
 list half alone, taken when asked: for policies, whose live events come by Kopf, which after an outage does not mention
-what was deleted. ``PodWatches`` holds one watch per namespace of a changing set.
+what was deleted.
 
 What brings on a fresh list: a version that is too old, a stream that broke, a stream that fell silent. The planned end
 of a stream does not, nor does a refusal to open one: the version last seen is still good. Nothing here ends by itself,
-except by a crash of the sink, which is never swallowed. Not its business: what the objects mean (``store``), what a
-request looks like on the wire and what its failure means (``kube``), how well Kopf hears (``feed``).
+except by a crash of the sink, which is never swallowed. Not its business: what the objects mean (``store``), which
+namespaces have their pods watched (``pod_watches``), what a request looks like on the wire and what its failure means
+(``kube``), how well Kopf hears (``feed``).
 
 Sources: Kubernetes API concepts,
 https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes, and KEP-956 (bookmarks).
@@ -16,7 +17,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from logging import Logger
@@ -26,7 +27,6 @@ from typing import NoReturn, Protocol
 from nodeport_access.api import Body
 from nodeport_access.complaints import API_SERVER, Complaints
 from nodeport_access.kube import (
-    PODS,
     ApiError,
     Client,
     Forbidden,
@@ -65,6 +65,8 @@ class Pace:
     """Waited after an unreachable API server or a broken stream; the upper end doubles with every failure in a row."""
     refused: tuple[float, float] = (2.0, 5.0)
     """Waited for a permission or a CRD: a person who grants it expects an effect within seconds."""
+    withheld: tuple[float, float] = (240.0, 360.0)
+    """Waited for a permission that we do without."""
     longest_retry_after: float = 30.0
     """The most that an API server may ask us to wait."""
     settled: float = 10.0
@@ -89,11 +91,12 @@ class _Source:
         random: Random,
         log: Logger,
         metadata_only: bool = False,
+        dispensable: bool = False,
         pace: Pace | None = None,
         complaints: Complaints | None = None,
     ) -> None:
-        """``time`` is monotonic, in seconds. Sources that share ``complaints`` speak with one voice of what concerns
-        all of them."""
+        """``time`` is monotonic, in seconds. A source that is ``dispensable`` may be withheld from us. Sources that
+        share ``complaints`` speak with one voice of what concerns all of them."""
         self.resource = resource
         self.namespace = namespace
         self.last_word = time()
@@ -105,12 +108,14 @@ class _Source:
         self._asked = asyncio.Event()
         self._client = client
         self._metadata_only = metadata_only
+        self._dispensable = dispensable
         self._sink = sink
         self._time = time
         self._random = random
         self._log = log
         self._pace = pace or Pace()
         self._answered = asyncio.Event()
+        self._decided = asyncio.Event()
         self._synced = asyncio.Event()
         self._failures = 0
         self._gone = False
@@ -135,11 +140,23 @@ class _Source:
         """Returns once a complete list has arrived, or why there is none."""
         await self._answered.wait()
 
+    async def wait_decided(self) -> None:
+        """Returns once a complete list has arrived, or we were told that we may not have one: an outage tells
+        neither."""
+        await self._decided.wait()
+
+    @property
+    def withheld(self) -> bool:
+        """Whether we do without it: refused from the start, which is by arrangement where it is dispensable. What was
+        granted once and is refused later is missed."""
+        return self._dispensable and not self.synced and isinstance(self.refused, Forbidden)
+
     async def _relist(self) -> str:
         listing = await self._client.list(self.resource, namespace=self.namespace, metadata_only=self._metadata_only)
         self._sink.replace(listing.items, listing.resource_version)
         self.last_word = self._time()
         self._answered.set()
+        self._decided.set()
         self._synced.set()
         return listing.resource_version
 
@@ -161,10 +178,17 @@ class _Source:
         else:
             self.refused = error
             self._answered.set()
+            if isinstance(error, Forbidden):
+                self._decided.set()
             self._complain(error, verb=verb)
         await asyncio.sleep(self._delay(error))
 
     def _complain(self, error: ApiError, *, verb: str) -> None:
+        if self.withheld:
+            if not self._complained:
+                self._log.info("%s: done without: %s", self, error.message, extra=self._labels())
+            self._complained = True
+            return
         # A refusal concerns the kind in all namespaces as a rule, of which there may be hundreds.
         if not self._complaints.due(API_SERVER if isinstance(error, Unreachable) else str(self.resource)):
             return
@@ -172,6 +196,8 @@ class _Source:
         self._log.warning("%s: %s", self, why_not(error, verb=verb, resource=self.resource), extra=self._labels())
 
     def _delay(self, error: ApiError) -> float:
+        if self.withheld:
+            return self._random.uniform(*self._pace.withheld)
         if not isinstance(error, Unreachable | Gone):
             return self._random.uniform(*self._pace.refused)
         least, most = self._pace.backoff
@@ -297,92 +323,3 @@ class Roster(_Source):
             async with asyncio.timeout(self._pace.roster):
                 await self._asked.wait()
             await asyncio.sleep(self._pace.backoff[0])
-
-
-class PodWatches:
-    """One metadata-only watch of Pods for each namespace of a set that changes. ``on_listed`` is told of each namespace
-    whose pods are all known from now on."""
-
-    def __init__(
-        self,
-        *,
-        client: Client,
-        sink: Callable[[str], Sink],
-        forget: Callable[[str], None],
-        time: Callable[[], float],
-        random: Random,
-        log: Logger,
-        pace: Pace | None = None,
-        complaints: Complaints | None = None,
-    ) -> None:
-        """``sink`` makes the sink of a namespace; ``forget`` is told of a namespace that is no longer watched."""
-        self._client = client
-        self._sink = sink
-        self._forget = forget
-        self._time = time
-        self._random = random
-        self._log = log
-        self._pace = pace
-        self._complaints = complaints
-        self.on_listed: Callable[[str], None] = lambda _: None
-        self._wanted: frozenset[str] = frozenset()
-        self._changed = asyncio.Event()
-        self._progress = asyncio.Event()
-        self._watches: dict[str, Watch] = {}
-        self._tasks: dict[str, tuple[asyncio.Task[None], ...]] = {}
-
-    @property
-    def watches(self) -> tuple[Watch, ...]:
-        """Those that run now."""
-        return tuple(self._watches.values())
-
-    def answered_in(self, namespace: str) -> bool:
-        """Whether the pods of this namespace are watched, and have been listed, or it is known why not."""
-        return namespace in self._watches and self._watches[namespace].answered
-
-    async def wait_answered(self) -> None:
-        """Returns once that is so in every namespace that is wanted by then."""
-        while not all(self.answered_in(namespace) for namespace in self._wanted):
-            self._progress.clear()
-            await self._progress.wait()
-
-    def want(self, namespaces: Iterable[str]) -> None:
-        """Says which namespaces are to be watched from now on, and no others."""
-        self._wanted = frozenset(namespaces)
-        self._changed.set()
-        self._progress.set()
-
-    async def run(self) -> NoReturn:
-        """Holds the watches until it is cancelled; a crash of one of them ends all, as an ExceptionGroup."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                self._changed.clear()
-                for name in self._tasks.keys() - self._wanted:
-                    for task in self._tasks.pop(name):
-                        task.cancel()
-                    del self._watches[name]
-                    self._forget(name)
-                for name in self._wanted - self._tasks.keys():
-                    watch = self._watches[name] = self._watch(name)
-                    self._tasks[name] = (group.create_task(watch.run()), group.create_task(self._report(name, watch)))
-                await self._changed.wait()
-
-    async def _report(self, namespace: str, watch: Watch) -> None:
-        await watch.wait_answered()
-        self._progress.set()
-        await watch.wait_synced()
-        self.on_listed(namespace)
-
-    def _watch(self, namespace: str) -> Watch:
-        return Watch(
-            client=self._client,
-            resource=PODS,
-            namespace=namespace,
-            metadata_only=True,
-            sink=self._sink(namespace),
-            time=self._time,
-            random=self._random,
-            log=self._log,
-            pace=self._pace,
-            complaints=self._complaints,
-        )

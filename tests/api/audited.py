@@ -1,6 +1,7 @@
 """All that the operators of a run asked of their API servers, by the audit logs, and what is wrong with it.
 
-- Every permission that was asked for is in manifests/rbac.yaml; and each one there was asked for, if all tests ran.
+- Every permission that was asked for is in a role in manifests/; and each one there was asked for, if all ran. Of those
+  that were asked for in a single namespace, the same is so of the Role of manifests/components/namespaced.
 - No rule that was sent had an empty `from` or `ports`, which to the API means everyone; and rules were sent.
 - No Service was set to another externalTrafficPolicy than Local.
 
@@ -19,7 +20,7 @@ from typing import Any
 from testbed.api_client import Json
 from testbed.audit import Event
 from testbed.operator_process import USER
-from tests.api.permissions import Permission, granted
+from tests.api.permissions import CLUSTER_ROLE, LEASE_ROLE, ROLE, Permission, granted
 
 OWN_AGENTS = ("nodeport-access/", "kopf/")
 """Who else asks under the operator's name is the harness."""
@@ -30,6 +31,8 @@ class Audited:
     """What was asked for so far. `whole` says whether all tests were to run, in each process of the run."""
 
     permissions: set[Permission] = field(default_factory=set)
+    in_namespaces: set[Permission] = field(default_factory=set)
+    """Those of them that were asked for in a single namespace."""
     rules: int = 0
     opened: list[str] = field(default_factory=list)
     """What let everyone in, a sentence each."""
@@ -38,7 +41,10 @@ class Audited:
     def read(self, audit_log: Path) -> None:
         """Add what happened on one control plane."""
         for event in _own_requests(audit_log):
-            self.permissions.update(_asked_for(event))
+            asked = set(_asked_for(event))
+            self.permissions |= asked
+            if event["objectRef"].get("namespace"):
+                self.in_namespaces |= asked
             spec = (event.get("requestObject") or {}).get("spec") or {}
             match event["objectRef"]["resource"], event["verb"]:
                 case "networkpolicies", "patch":
@@ -48,25 +54,33 @@ class Audited:
 
     def told(self) -> dict[str, Any]:
         """All of it in plain types, for another process."""
-        return {**asdict(self), "permissions": [tuple(one) for one in self.permissions]}
+        asked = {"permissions": self.permissions, "in_namespaces": self.in_namespaces}
+        return {**asdict(self), **{name: [tuple(one) for one in found] for name, found in asked.items()}}
 
     def take(self, told: dict[str, Any]) -> None:
         """Add what another process has told."""
         self.permissions.update(Permission(*one) for one in told["permissions"])
+        self.in_namespaces.update(Permission(*one) for one in told["in_namespaces"])
         self.rules += told["rules"]
         self.opened += told["opened"]
         self.whole += told["whole"]
 
     def wrong(self, *, passed: bool) -> list[str]:
         """What is wrong, a sentence each. `passed` says that no test has failed."""
-        permitted = set(granted())
+        lease = {one for one in self.permissions if one.resource == "leases"}
+        seen = {CLUSTER_ROLE: self.permissions - lease, ROLE: self.in_namespaces - lease, LEASE_ROLE: lease}
         wrong = [
-            f"the operator asks for {one}, which manifests/rbac.yaml does not give"
-            for one in self.permissions - permitted
+            f"the operator asks for {one}, which {file} does not give"
+            for file, asked in seen.items()
+            for one in asked - set(granted(file))
         ]
         wrong += self.opened
         if passed and self.whole and all(self.whole):
-            wrong += [f"manifests/rbac.yaml gives {one}, which no test needs" for one in permitted - self.permissions]
+            wrong += [
+                f"{file} gives {one}, which no test needs"
+                for file, asked in seen.items()
+                for one in set(granted(file)) - asked
+            ]
             wrong += [] if self.rules else ["no test has made the operator send a rule"]
         return sorted(wrong)
 

@@ -5,6 +5,10 @@
 - `site`: such a namespace, watched by that operator
 - `quiet_control_plane`: a second one for the session, without an operator; a test may start one there, and ends it, and
   leaves CRD and RBAC complete
+- `locked_control_plane`, `locked_operator`: one more for the session, under the lock-down of manifests/overlays, and
+  its one operator
+- `bare_control_plane`, `helm`: one with nothing of ours on it, and the real Helm, for what installs the operator; a
+  test takes away again what it installed, but for namespaces
 - `own_control_plane`, `start_operator(...)`: for tests that need a whole control plane to themselves; two operators
   without a lease on one control plane would fight, so never start one beside `shared_operator`
 
@@ -15,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,34 +29,27 @@ import pytest
 from testbed import objects, scenario
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import OperatorProcess, clean_environment, install
+from testbed.helm import Helm
+from testbed.operator_process import OperatorProcess, install
 from testbed.processes import tail
-from testbed.programs import Programs, ProgramsUnavailable, find
+from testbed.programs import TOOLS, Programs, find
 from tests.api.access import Site
 from tests.api.audited import Audited
+from tests.api.locked import lock_down
+from tests.programs import found
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing in this process or below finds a kubeconfig by itself: neither the user's, nor a cluster around us."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ.keys() - clean_environment(os.environ).keys():
-            patch.delenv(name)
-        patch.setenv("KUBECONFIG", str(tmp_path_factory.getbasetemp() / "no-kubeconfig"))
-        yield
+def alone(no_other_cluster: None) -> None:
+    """Every test here."""
 
 
 @pytest.fixture(scope="session")
 def programs(request: pytest.FixtureRequest) -> Programs:
-    """The real programs. Building them takes minutes, so its progress is shown, and nothing goes on without them."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    try:
-        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
-            return find()
-    except ProgramsUnavailable as unavailable:
-        pytest.exit(str(unavailable), returncode=1)
+    """The real programs."""
+    return found(request)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +64,36 @@ def quiet_control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFac
     """Another one for the session, on which no operator runs but the one that a test starts, and ends."""
     with running(programs, tmp_path_factory.mktemp("quiet-control-plane")) as control_plane:
         yield control_plane
+
+
+@pytest.fixture(scope="session")
+def locked_control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Another one for the session, under the lock-down."""
+    with running(programs, tmp_path_factory.mktemp("locked-control-plane")) as control_plane:
+        lock_down(control_plane)
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def locked_operator(
+    locked_control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator of the locked control plane, ready."""
+    with watching(locked_control_plane, tmp_path_factory.mktemp("locked-operator")) as operator:
+        yield operator
+
+
+@pytest.fixture(scope="session")
+def bare_control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One more for the session, on which nothing of ours is but what a test installs, and takes away."""
+    with ControlPlane(folder=tmp_path_factory.mktemp("bare-control-plane"), programs=programs) as control_plane:
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """The real Helm, built on first use."""
+    return Helm(program=find(TOOLS)["helm"], home=tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture
@@ -96,7 +122,14 @@ def namespace(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]
 @pytest.fixture(scope="session")
 def shared_operator(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     """The session's operator, ready, under its own ServiceAccount with the RBAC of manifests/."""
-    operator = OperatorProcess(control_plane, log=tmp_path_factory.mktemp("operator") / "operator.log")
+    with watching(control_plane, tmp_path_factory.mktemp("operator")) as operator:
+        yield operator
+
+
+@contextlib.contextmanager
+def watching(control_plane: ControlPlane, folder: Path) -> Iterator[OperatorProcess]:
+    """An operator that is ready, and ends with the block."""
+    operator = OperatorProcess(control_plane, log=folder / "operator.log")
     try:
         operator.wait_until_ready()
         yield operator
@@ -187,22 +220,6 @@ def pytest_runtest_makereport(
         logs += sorted(values["tmp_path"].glob("operator-*.log")) if "tmp_path" in values else []
         report.sections += [(f"the end of {log}", tail(log, lines=40)) for log in logs]
     return report
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="take what shows the same in small by its full measure")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for `--long` only; not as deselected, which would make a usual run look like a part of one."""
-    if not config.getoption("--long"):
-        items[:] = [item for item in items if item.get_closest_marker("long") is None]
-
-
-@pytest.fixture(scope="session")
-def long(request: pytest.FixtureRequest) -> bool:
-    """Whether what shows the same in small is to be taken by its full measure."""
-    return bool(request.config.getoption("--long"))
 
 
 # --- what the operators of the whole run have asked for ---------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the operator may do, by manifests/rbac.yaml and by RBAC.
+"""What the operator may do, by the roles in manifests/ and by RBAC.
 
 Not its business: what it does (`audited`), and what happens where a permission is missing (`test_permissions`).
 """
@@ -24,10 +24,15 @@ class Permission(NamedTuple):
         return f"{self.verb} {self.resource}{'.' if self.group else ''}{self.group}"
 
 
-def granted() -> list[Permission]:
-    """Every permission of the ClusterRole, in its order."""
-    documents = yaml.safe_load_all((ROOT / "manifests" / "rbac.yaml").read_text())
-    (role,) = (one for one in documents if one["kind"] == "ClusterRole")
+CLUSTER_ROLE = "manifests/base/rbac.yaml"
+ROLE = "manifests/components/namespaced/role/role.yaml"
+LEASE_ROLE = "manifests/components/high-availability/rbac.yaml"
+
+
+def granted(file: str = CLUSTER_ROLE) -> list[Permission]:
+    """Every permission of the one role in this file, in its order."""
+    documents = yaml.safe_load_all((ROOT / file).read_text())
+    (role,) = (one for one in documents if one["kind"] in ("ClusterRole", "Role"))
     return [
         Permission(group, resource, verb)
         for rule in role["rules"]

@@ -56,12 +56,13 @@ class Recording:
 
     def states(self, namespace: str, *, since: int = 0) -> list[State]:
         """What a namespace went through until now, in the order of etcd's revisions."""
-        wanted = {
-            kind: {one["metadata"]["name"]: _version(one) for one in self._cluster.list(kind, namespace=namespace)}
-            for kind in KINDS
-        }
 
         def up_to_now() -> list[State]:
+            # Asked anew each time: a status may be written up to a second after what it tells of.
+            wanted = {
+                kind: {one["metadata"]["name"]: _version(one) for one in self._cluster.list(kind, namespace=namespace)}
+                for kind in KINDS
+            }
             found = self._states(namespace, since)
             have = {kind: {name: _version(one) for name, one in found[-1].objects[kind].items()} for kind in KINDS}
             assert have == wanted

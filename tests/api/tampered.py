@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nodeport_access.__main__ as program
-from nodeport_access import complaints, controller, events, handlers, reconcile, shelf, watches
+from nodeport_access import complaints, handlers, operating, reconcile, shelf, watches
+from nodeport_access.__main__ import main
 from nodeport_access.plan import Write, plan
 from nodeport_access.snapshot import Snapshot
 
@@ -57,7 +57,7 @@ def clock() -> None:
         def now(cls, tz: datetime.tzinfo | None = None) -> Shifted:
             return super().now(tz) + datetime.timedelta(seconds=float(offset.read_text()))
 
-    program.datetime = Shifted  # type: ignore[attr-defined]  # that is the point
+    operating.datetime = Shifted  # type: ignore[attr-defined]  # that is the point
 
 
 def strict() -> None:
@@ -74,11 +74,10 @@ def strict() -> None:
 
 def impatient() -> None:
     """Whatever is refused is tried and told again several times a second: for what is granted and refused in turn."""
-    pace = functools.partial(watches.Pace, backoff=(0.1, 0.2), refused=(0.2, 0.3))
+    pace = functools.partial(watches.Pace, backoff=(0.1, 0.2), refused=(0.2, 0.3), withheld=(0.2, 0.3))
     watches.Pace = pace  # type: ignore[misc, assignment]  # that is the point
     reconcile.FORBIDDEN_RETRY_SECONDS = 0.3
-    for module in (controller, events, reconcile, watches):
-        vars(module)["Complaints"] = functools.partial(complaints.Complaints, every=0.5)
+    complaints.Complaints.__init__.__kwdefaults__["every"] = 0.5  # type: ignore[index]  # it has defaults
     handlers.EndlessBackoffs.__iter__ = lambda _: itertools.repeat(0.3)  # type: ignore[method-assign]  # the same
 
 
@@ -87,4 +86,4 @@ TAMPERINGS: dict[str, Callable[[], None]] = {each.__name__: each for each in (cr
 if __name__ == "__main__":
     for name in os.environ["TAMPER"].split():
         TAMPERINGS[name]()
-    program.main()
+    main()

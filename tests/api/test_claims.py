@@ -182,9 +182,10 @@ def test_a_policy_in_audit_claims_nothing_and_plans_as_if_it_did(site: Site) -> 
 
     site.await_network_policies("later-allow", "later-deny-all")
     assert site.guard_of() == ("Local", WAITING)
-    planned = [f"{write['action']} {write['object']}" for write in site.status(HOLDER)["plan"]]
-    assert planned == [
-        "create NetworkPolicy/first-allow",
-        "create NetworkPolicy/first-deny-all",
-        "update Service/web",
-    ]
+    wanted = ["create NetworkPolicy/first-allow", "create NetworkPolicy/first-deny-all", "update Service/web"]
+
+    def planned() -> list[str]:
+        return [f"{write['action']} {write['object']}" for write in site.status(HOLDER)["plan"]]
+
+    # Its status is written at most once a second, and so may still tell of the moment before.
+    until(lambda: planned() == wanted, f"the plan {wanted}")

@@ -9,11 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from testbed import objects
-from tests.api.access import ALLOWED, LABELS, Site, entries, until
+from testbed.operator_process import OperatorProcess
+from tests.api.access import ALLOWED, LABELS, WEB, Site, entries, until
 
 NODE1 = "10.102.123.117"
+
+
+def opening(*cidrs: str, ports: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    rule: dict[str, Any] = {"from": [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]} if cidrs else {}
+    return {"podSelector": {"matchLabels": LABELS}, "ingress": [rule | ({"ports": ports} if ports else {})]}
 
 
 # --- Reachable -------------------------------------------------------------------------------------------------------
@@ -189,12 +196,92 @@ def test_an_allowlist_of_everyone_hides_nobody_behind_a_node(site: Site) -> None
     assert site.conditions()["Enforceable"] == "True NothingBypasses"
 
 
+# --- the nodes in a NetworkPolicy of somebody else -------------------------------------------------------------------
+
+
+def named_by_metrics(operator: OperatorProcess, site: Site) -> set[tuple[str, str, str]]:
+    """Of this namespace: each Service, the NetworkPolicy on its pods that covers nodes, and externalTrafficPolicy."""
+    families = {family.name: family for family in text_string_to_metric_families(operator.metrics())}
+    samples = [sample.labels for sample in families["nodeport_access_network_policy_covers_nodes"].samples]
+    return {
+        (labels["service"], labels["network_policy"], labels["external_traffic_policy"])
+        for labels in samples
+        if labels["namespace"] == site.namespace
+    }
+
+
+def await_named_by_metrics(operator: OperatorProcess, site: Site, *expected: tuple[str, str, str]) -> None:
+    def as_expected() -> bool:
+        assert named_by_metrics(operator, site) == set(expected)
+        return True
+
+    until(as_expected, f"/metrics to name {expected}")
+
+
+def test_a_network_policy_that_lets_in_the_nodes_is_named_with_and_without_a_policy_until_it_goes(
+    site: Site, shared_operator: OperatorProcess
+) -> None:
+    site.create_service()
+    site.create_pod()
+    site.create_network_policy("balancer", **opening("10.102.123.0/25"))
+    site.create_network_policy("visitors", **opening("198.51.100.0/24"))
+    await_named_by_metrics(shared_operator, site, (WEB, "balancer", "Cluster"))
+
+    site.create_policy(trafficPolicy="Unmanaged")
+    message = site.await_condition("Enforceable", "False OtherPolicyCoversNodes")
+    assert message == (
+        "NetworkPolicy 'balancer' admits addresses of node1, node2 or of pods there: under Cluster, whoever comes in"
+        " through another node is masqueraded to one, and gets in."
+    )
+    assert site.await_condition("Ready", "False ClusterUnmanaged").endswith(message)
+    await_named_by_metrics(shared_operator, site, (WEB, "balancer", "Cluster"))
+
+    site.edit_policy(trafficPolicy="Local")
+    message = site.await_condition("Ready", "False OpenedByOtherPolicy")
+    assert "'balancer' admits addresses of node1, node2 or of pods there: whoever is masqueraded to one gets" in message
+    assert site.conditions()["Enforceable"] == "False OtherPolicyCoversNodes"
+    await_named_by_metrics(shared_operator, site, (WEB, "balancer", "Local"))
+
+    site.delete("NetworkPolicy", "visitors")
+    site.delete("NetworkPolicy", "balancer")
+    site.await_ready()
+    assert site.conditions()["Enforceable"] == "True NothingBypasses"
+    await_named_by_metrics(shared_operator, site)
+
+
+def test_without_a_policy_the_network_policy_is_named_until_it_is_narrowed_or_the_service_goes(
+    site: Site, shared_operator: OperatorProcess
+) -> None:
+    site.create_service(type="LoadBalancer")
+    site.create_service("second")
+    site.create_network_policy("balancer", **opening("10.233.92.0/31"))
+    both = ((WEB, "balancer", "Cluster"), ("second", "balancer", "Cluster"))
+    await_named_by_metrics(shared_operator, site, *both)
+
+    site.delete("Service", "second")
+    await_named_by_metrics(shared_operator, site, both[0])
+    site.edit("NetworkPolicy", "balancer", spec=opening("10.2.3.4/32"))
+    await_named_by_metrics(shared_operator, site)
+    site.edit("NetworkPolicy", "balancer", spec=opening("10.0.0.0/8"))
+    await_named_by_metrics(shared_operator, site, both[0])
+    site.delete("NetworkPolicy", "balancer")
+    await_named_by_metrics(shared_operator, site)
+
+
+def test_an_allowlist_that_lets_in_the_nodes_is_named_by_metrics_too(
+    site: Site, shared_operator: OperatorProcess
+) -> None:
+    site.create_service()
+    site.create_policy(allowed=[f"{NODE1}/32"], trafficPolicy="Unmanaged")
+    await_named_by_metrics(shared_operator, site, (WEB, f"{WEB}-allow", "Cluster"))
+
+    site.edit_policy(trafficPolicy="Local")
+    await_named_by_metrics(shared_operator, site, (WEB, f"{WEB}-allow", "Local"))
+    site.edit_policy(allowedCIDRs=entries(ALLOWED))
+    await_named_by_metrics(shared_operator, site)
+
+
 # --- Exclusive -------------------------------------------------------------------------------------------------------
-
-
-def opening(*cidrs: str, ports: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    rule: dict[str, Any] = {"from": [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]} if cidrs else {}
-    return {"podSelector": {"matchLabels": LABELS}, "ingress": [rule | ({"ports": ports} if ports else {})]}
 
 
 def test_another_network_policy_that_opens_the_pods_is_named_until_it_goes(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed import objects
+from testbed import building, objects
 from testbed.api_client import ApiUnavailable
 from testbed.cluster import Cluster, Refused
 from testbed.control_plane import (
@@ -44,7 +45,7 @@ def bare(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_it_is_the_pinned_kubernetes(control_plane: ControlPlane) -> None:
-    go_mod = (ROOT / "testbed/programs/kubernetes/go.mod").read_text()
+    go_mod = (building.recipe("kube-apiserver", environment=os.environ).folder / "go.mod").read_text()
 
     code, version = control_plane.request("GET", "/version")
 

@@ -18,6 +18,7 @@ import yaml
 from testbed.api_client import APPLY, MERGE_PATCH, Json
 from testbed.control_plane import ControlPlane
 from testbed.waiting import wait_for
+from tests.api.wording import wording_of
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 GROUP = "/apis/nodeport-access.io/v1alpha1"
@@ -144,7 +145,8 @@ def test_a_policy_cannot_be_pointed_at_another_service(control_plane: ControlPla
 
     said = refused(control_plane, "patch", "npap", "dashboard", "-n", namespace, "--type=merge", "-p", change)
 
-    assert said == (
+    worded = wording_of(control_plane)
+    assert worded(said) == worded(
         'The NodePortAccessPolicy "dashboard" is invalid: spec.serviceRef: Invalid value: '
         "serviceRef cannot be changed: delete this policy and create another one for the other Service"
     )
@@ -159,11 +161,16 @@ def test_kubectl_shows_every_error_of_a_policy_on_a_line_of_its_own(
 
     first, *rest = said.splitlines()
     assert first.strip() == 'The NodePortAccessPolicy "dashboard" is invalid:'
-    assert rest == [
-        '* spec.allowedCIDRs[0].cidr: Invalid value: "10.2.3.4/24": bits are set after the prefix: '
-        "write the network's first address, 10.2.3.0/24 instead of 10.2.3.4/24, or a single address as 10.2.3.4/32",
-        "* spec.allowedCIDRs[1].except: Invalid value: every network in except must lie inside cidr: "
-        "correct it, or move it to the entry that contains it",
+    worded = wording_of(control_plane)
+    assert [worded(line) for line in rest] == [
+        worded(
+            '* spec.allowedCIDRs[0].cidr: Invalid value: "10.2.3.4/24": bits are set after the prefix: '
+            "write the network's first address, 10.2.3.0/24 instead of 10.2.3.4/24, or a single address as 10.2.3.4/32"
+        ),
+        worded(
+            "* spec.allowedCIDRs[1].except: Invalid value: every network in except must lie inside cidr: "
+            "correct it, or move it to the entry that contains it"
+        ),
     ]
 
 
@@ -261,7 +268,7 @@ def test_a_merge_patch_of_an_unknown_status_field_leaves_nothing(control_plane: 
 
 def test_spec_and_status_are_written_apart(control_plane: ControlPlane, namespace: str) -> None:
     created = create(control_plane, {**policy(namespace=namespace), "status": {"effectiveCIDRs": 77}})
-    assert "status" not in created
+    assert created["status"] == {"observedGeneration": 0}
 
     address = f"{path(namespace, 'dashboard')}/status"
     change = {"spec": {"isolation": "Namespace"}, "status": {"effectiveCIDRs": 78}}

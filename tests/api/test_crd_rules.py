@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 
 from testbed.api_client import MERGE_PATCH
 from testbed.control_plane import ControlPlane
+from tests.api.wording import wording_of
 
 CRD = Path(__file__).resolve().parents[2] / "crds" / "nodeportaccesspolicies.yaml"
 KIND = {"apiVersion": "nodeport-access.io/v1alpha1", "kind": "NodePortAccessPolicy"}
@@ -482,22 +483,27 @@ def name_of(value: Row) -> str:
     return f"{value.where}-{value.rule}"
 
 
-def lines(answer: Mapping[str, Any]) -> list[str]:
+def lines(answer: Mapping[str, Any], worded: Callable[[str], str]) -> list[str]:
     """What kubectl prints of a refusal, line by line, but for the remark that some rules were not asked."""
     causes = answer.get("details", {}).get("causes", [])
-    said = [f"{cause['field']}: {cause['message']}" for cause in causes]
-    return [line for line in said if line != UNCHECKED] or [answer.get("message", "taken")]
+    said = [worded(f"{cause['field']}: {cause['message']}") for cause in causes]
+    return [line for line in said if line != worded(UNCHECKED)] or [answer.get("message", "taken")]
+
+
+@pytest.fixture(scope="module")
+def worded(control_plane: ControlPlane) -> Callable[[str], str]:
+    return wording_of(control_plane)
 
 
 @pytest.mark.parametrize("sample", SPEC, ids=name_of)
 def test_a_spec_within_the_bound_is_taken_and_one_beyond_it_is_refused_with_a_message(
-    control_plane: ControlPlane, sample: Row
+    control_plane: ControlPlane, worded: Callable[[str], str], sample: Row
 ) -> None:
     code, answer = control_plane.request("POST", f"{POLICIES}?{DRY}", full_with(sample.where, sample.good))
     assert code == 201, answer["message"]
 
     code, answer = control_plane.request("POST", f"{POLICIES}?{DRY}", full_with(sample.where, sample.bad))
-    assert (code, lines(answer)) == (422, list(sample.says))
+    assert (code, lines(answer, worded)) == (422, [worded(line) for line in sample.says])
 
 
 @pytest.fixture(scope="module")
@@ -511,7 +517,7 @@ def policy(control_plane: ControlPlane) -> Iterator[str]:
 
 @pytest.mark.parametrize("sample", STATUS, ids=name_of)
 def test_a_status_within_the_bound_is_taken_and_one_beyond_it_is_refused_with_a_message(
-    control_plane: ControlPlane, policy: str, sample: Row
+    control_plane: ControlPlane, worded: Callable[[str], str], policy: str, sample: Row
 ) -> None:
     def put(value: Any) -> tuple[int, Any]:
         status = {"status": full_with(sample.where, value)["status"]}
@@ -521,7 +527,10 @@ def test_a_status_within_the_bound_is_taken_and_one_beyond_it_is_refused_with_a_
     assert code == 200, answer["message"]
 
     code, answer = put(sample.bad)
-    assert (code, lines(answer)) == (422, list(sample.says))
+    if worded is not str and "format int32" in sample.says[0]:
+        assert code == 200, "older API servers do not look at the format of a number"
+        return
+    assert (code, lines(answer, worded)) == (422, [worded(line) for line in sample.says])
 
 
 def bounds(schema: Mapping[str, Any], field: str = "") -> Iterator[tuple[str, str]]:

@@ -140,9 +140,10 @@ def test_a_watch_that_is_cut_again_and_again_is_no_hot_loop_and_makes_it_unready
     change = Change(behind, site)
     with behind.proxy.inject(CutStream(), verbs={"watch"}, resources=POLICIES) as injected:
         behind.await_unready("broke off as soon as it had begun, several times")
-        begin = time.monotonic()
-        until(lambda: injected.hits >= 4, "some more of it")
-        assert time.monotonic() - begin > 2, "at first after one second, then two, then three"
+        before = injected.hits
+        until(lambda: injected.hits > before, "some more of it")
+        time.sleep(3.0)
+        assert injected.hits - before <= 5, "at first after one second, then two, then three"
         assert behind.operator.health("/healthz")[0] == 200
         change.make()
     change.await_effect()

@@ -58,7 +58,7 @@ ALLOWED = {
 
 
 def deployment() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((MANIFESTS / "deployment.yaml").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load((MANIFESTS / "base" / "deployment.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
@@ -71,7 +71,7 @@ def test_it_can_be_applied_again_and_again(control_plane: ControlPlane) -> None:
     control_plane.kubectl("apply", "-k", MANIFESTS)
 
     again = control_plane.kubectl("apply", "-k", MANIFESTS).stdout.splitlines()
-    assert len(again) == 6
+    assert len(again) == 7
     assert [line for line in again if not line.endswith(" unchanged")] == []
 
     difference = control_plane.kubectl("diff", "-k", MANIFESTS, check=False)
@@ -83,6 +83,43 @@ def test_the_api_server_takes_it_without_a_warning(control_plane: ControlPlane) 
 
     assert dry.stderr == ""
     assert [line for line in dry.stdout.splitlines() if not line.endswith(" unchanged (server dry run)")] == []
+
+
+def test_a_second_replica_can_be_added_and_taken_away_again(own_control_plane: ControlPlane) -> None:
+    overlay = MANIFESTS / "overlays" / "high-availability"
+    for _ in range(2):
+        added = own_control_plane.kubectl("apply", "-k", overlay, "--validate=strict")
+        assert added.stderr == ""
+        assert len(added.stdout.splitlines()) == 10
+        again = own_control_plane.kubectl("diff", "-k", overlay, check=False)
+        assert (again.returncode, again.stdout) == (0, "")
+
+        assert own_control_plane.kubectl("apply", "-k", MANIFESTS).stderr == ""
+        deployment = own_control_plane.kubectl("-n", NAMESPACE, "get", "deployment", "-o", "json")
+        (spec,) = (one["spec"] for one in json.loads(deployment.stdout)["items"])
+        assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+        assert "topologySpreadConstraints" not in spec["template"]["spec"]
+
+    kubeconfig = own_control_plane.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
+
+    def may_do(*words: str) -> bool:
+        asked = own_control_plane.kubectl("auth", "can-i", *words, kubeconfig=kubeconfig, check=False)
+        return asked.stdout == "yes\n"
+
+    name = "leases.coordination.k8s.io/nodeport-access-operator"
+    assert all(may_do(verb, name, "-n", NAMESPACE) for verb in ("get", "update", "create"))
+    assert not any(may_do(verb, name, "-n", NAMESPACE) for verb in ("list", "watch", "patch", "delete"))
+    assert not any(may_do(verb, "leases.coordination.k8s.io/other", "-n", NAMESPACE) for verb in ("get", "update"))
+    assert not any(may_do(verb, name, "-n", "kube-node-lease") for verb in ("get", "update", "create"))
+
+
+def test_the_pods_of_two_replicas_are_admitted_under_pod_security_restricted(control_plane: ControlPlane) -> None:
+    overlay = control_plane.kubectl("kustomize", MANIFESTS / "overlays" / "high-availability").stdout
+    (template,) = (one["spec"]["template"] for one in yaml.safe_load_all(overlay) if one["kind"] == "Deployment")
+    pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "probe", **template["metadata"]}}
+
+    code, answer = control_plane.request("POST", f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All", pod)
+    assert code == 201, answer["message"]
 
 
 def test_its_pod_is_admitted_under_pod_security_restricted(control_plane: ControlPlane) -> None:

@@ -2,9 +2,9 @@
 all that it still may, asks in no hot loop, never opens anything, and goes on as soon as the permission is back.
 
 Which ones there must be is checked by the whole run (`audited`): all that any test made the operator ask for is in
-manifests/rbac.yaml, and all of that was asked for. Hundreds of situations are a better witness of it than one scenario
-made up for the purpose, and no test can forget to look. Here the list comes from the file, so that a new permission has
-to prove that it is missed.
+manifests/base/rbac.yaml, and all of that was asked for. Hundreds of situations are a better witness of it than one
+scenario made up for the purpose, and no test can forget to look. Here the list comes from the file, so that a new
+permission has to prove that it is missed.
 """
 
 from __future__ import annotations

@@ -117,6 +117,7 @@ def test_what_does_not_come_up_is_said_and_leaves_nothing_running(
     (assets / "kube-apiserver").write_text("#!/bin/sh\necho no such luck\nexit 3\n")
     (assets / "kube-apiserver").chmod(0o755)
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets))
+    monkeypatch.delenv("KUBERNETES", raising=False)
 
     with pytest.raises(NotUp, match=r"(?s)kube-apiserver ended with code 3.*no such luck"):
         playground.up(say=print, folder=tmp_path / "state")

@@ -339,6 +339,7 @@ def store_of(*bodies: Body) -> Store:
     """A store that has seen these objects."""
     store = Store()
     store.pods.replace([], "0")
+    store.nodes.replace([], "0")
     for body in bodies:
         shelf_for(store, body).put(body)
     return store

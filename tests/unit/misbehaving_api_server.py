@@ -17,6 +17,7 @@ from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from nodeport_access.kube import Client, Observer
+from nodeport_access.kube.wire import Fence, unfenced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = dict[str, Any]
@@ -59,6 +60,7 @@ async def connected(
     load: Callable[[], Awaitable[Configuration]] | None = None,
     observer: Observer = lambda *_: None,
     time: Callable[[], float] | None = None,
+    fence: Fence = unfenced,
 ) -> AsyncIterator[Client]:
     """A client of the server; its first token is "good"."""
 
@@ -66,7 +68,7 @@ async def connected(
         return configuration_for(url)
 
     clock = {"time": time} if time else {}
-    client = Client(configuration=configuration_for(url), load=load or same, observer=observer, **clock)
+    client = Client(configuration=configuration_for(url), load=load or same, observer=observer, fence=fence, **clock)
     try:
         yield client
     finally:

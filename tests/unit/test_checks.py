@@ -75,9 +75,10 @@ def judged(
     failures: Mapping[str, Failure] | None = None,
     contender: str = "",
     pods_listed: bool = True,
+    nodes_listed: bool = True,
 ) -> dict[ConditionType, Condition]:
     """All conditions of a policy, by type; each type at most once."""
-    snapshot = replace(snapshot_of(*bodies), pods_listed=pods_listed)
+    snapshot = replace(snapshot_of(*bodies), pods_listed=pods_listed, nodes_listed=nodes_listed)
     found = judge(
         Case(snapshot=snapshot, policy=policy_in(snapshot, name), failures=failures or {}, contender=contender)
     )
@@ -110,7 +111,12 @@ def without(bodies: tuple[Body, ...], name: str) -> tuple[Body, ...]:
     return tuple(body for body in bodies if body["metadata"]["name"] != name)
 
 
+def without_nodes(bodies: tuple[Body, ...]) -> tuple[Body, ...]:
+    return tuple(body for body in bodies if body["kind"] != "Node")
+
+
 STRANGER = network_policy(name="open", ingress=[{"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}])
+BALANCER = network_policy(name="balancer", ingress=[{"from": [{"ipBlock": {"cidr": "10.102.0.0/16"}}]}])
 OLDER = policy(name="elder", created=builders.CREATED)
 LATECOMER = policy(created=LATER)
 AUDIT = policy(mode="Audit")
@@ -220,6 +226,14 @@ CASES: dict[Reason, Told] = {
         says="nobody knows what else bears on them",
         judging={"pods_listed": False},
     ),
+    Reason.NODES_NOT_LISTED: Told(
+        bodies=without_nodes(converged()),
+        type=T.ENFORCEABLE,
+        status=Status.UNKNOWN,
+        says="Nodes cannot be listed, so nobody knows",
+        ready=Reason.GUARDED,
+        judging={"nodes_listed": False},
+    ),
     Reason.NOTHING_BYPASSES: Told(bodies=converged(), type=T.ENFORCEABLE, status=Status.TRUE, ready=Reason.GUARDED),
     Reason.HOST_NETWORK_BACKEND: Told(
         bodies=converged(backends=(endpoint_slice(endpoint("10.102.123.117", node="node-1")), pod())),
@@ -230,6 +244,12 @@ CASES: dict[Reason, Told] = {
         bodies=converged(service(**BESIDE)),
         type=T.ENFORCEABLE,
         says="Service beside exposes the same pods under Cluster",
+    ),
+    Reason.OTHER_POLICY_COVERS_NODES: Told(
+        bodies=converged(BALANCER),
+        type=T.ENFORCEABLE,
+        says="NetworkPolicy 'balancer' admits addresses of node-1, node-2 or of pods there: whoever is masqueraded",
+        ready=Reason.OPENED_BY_OTHER_POLICY,
     ),
     Reason.UNGUARDED_SERVICE: Told(
         bodies=converged(service(traffic_policy="Local", **BESIDE)),
@@ -363,6 +383,25 @@ def test_without_a_list_of_pods_what_was_found_is_told_and_what_was_not_found_is
     assert seen[T.ENFORCEABLE].reason is Reason.UNGUARDED_CLUSTER_SERVICE
 
 
+def test_without_a_list_of_nodes_ready_says_what_nobody_knows_and_the_nodes_that_answer_are_named_all_the_same() -> (
+    None
+):
+    unseen = judged(*without_nodes(converged()), nodes_listed=False)
+    assert unseen[T.READY].holds
+    assert unseen[T.READY].message.endswith(f"the Service's pods. {Reason.NODES_NOT_LISTED.sentence}")
+    assert unseen[T.REACHABLE].message == "1 of an unknown number of nodes answer: node-1."
+    nobody = judged(*without_nodes(converged(backends=())), nodes_listed=False)
+    assert nobody[T.REACHABLE].message == "No node has a ready endpoint."
+
+
+def test_without_a_list_of_nodes_what_was_found_is_told_and_that_more_may_be() -> None:
+    seen = judged(*without_nodes(converged(service(**BESIDE))), nodes_listed=False)
+    assert seen[T.ENFORCEABLE].reason is Reason.UNGUARDED_CLUSTER_SERVICE
+    assert seen[T.ENFORCEABLE].message.endswith(Reason.NODES_NOT_LISTED.sentence)
+    neither = judged(*without_nodes(converged()), nodes_listed=False, pods_listed=False)
+    assert neither[T.ENFORCEABLE].reason is Reason.PODS_NOT_LISTED, "that one passes, and denies Ready"
+
+
 def test_a_service_without_node_ports_has_no_nodes_that_answer() -> None:
     found = judged(*converged(service_body=service(type="ClusterIP")))
     for kind in (T.CLIENT_IP_PRESERVED, T.REACHABLE):
@@ -440,7 +479,7 @@ def test_draining_nodes_are_told_apart_and_a_ready_endpoint_outweighs_them() -> 
 
 def test_under_cluster_every_node_answers_and_the_message_says_so() -> None:
     found = judged(*converged(service_body=service()))[T.REACHABLE]
-    assert found.message == "Under Cluster every node answers; 1 of 2 have a ready endpoint: node-1."
+    assert found.message == "Under Cluster every node answers; 1 of 2 nodes have a ready endpoint: node-1."
 
 
 def test_an_endpoint_without_a_node_makes_no_node_answer() -> None:
@@ -550,6 +589,112 @@ def test_several_openings_are_named_in_order() -> None:
 def test_an_allowlist_that_covers_nodes_tunnels_or_pods_is_warned_of(allowed: str, covers: bool) -> None:
     found = judged(*converged(policy_body=policy(allowed=[allowed])))[T.ENFORCEABLE]
     assert (found.reason is Reason.ALLOWLIST_COVERS_NODES) is covers
+
+
+WEB_FROM_ANYWHERE: Body = {"from": [cidr("0.0.0.0/0")], "ports": [{"protocol": "TCP", "port": "web"}]}
+
+
+@pytest.mark.parametrize(
+    ("other", "nodes"),
+    [
+        (opening(cidr("10.102.123.104/32")), "node-2"),
+        (opening(cidr("10.99.0.0/16")), "node-2"),  # a tunnel
+        (opening(cidr("10.233.90.128/25")), "node-1"),  # pods of a node
+        (opening(cidr("10.102.0.0/16", "10.102.123.117/32")), "node-2"),
+        (opening(cidr("0.0.0.0/1")), "node-1, node-2"),
+        (opening(cidr("10.102.0.0/16"), ports=[{"protocol": "TCP", "port": 8000, "endPort": 8100}]), "node-1, node-2"),
+        # a name may be any number, as long as nothing tells
+        (opening(cidr("10.102.0.0/16"), ports=[{"protocol": "TCP", "port": "web"}]), "node-1, node-2"),
+        # and so it may be another one: then everyone is let in there, and here only who is hidden
+        (network_policy(ingress=[WEB_FROM_ANYWHERE, {"from": [cidr("10.102.0.0/16")]}]), "node-1, node-2"),
+        (opening(cidr("10.102.0.0/16"), pod_selector={}), "node-1, node-2"),
+        (opening(cidr("192.0.2.0/24")), ""),
+        # everyone is in, and nobody has to hide
+        (opening(), ""),
+        (opening(cidr("0.0.0.0/0")), ""),
+        (opening(cidr("0.0.0.0/0"), cidr("10.102.0.0/16")), ""),
+        (opening(cidr("0.0.0.0/1"), cidr("128.0.0.0/1")), ""),
+        (network_policy(ingress=[{}, {"from": [cidr("10.102.0.0/16")]}]), ""),
+        (network_policy(ingress=[{"from": [cidr("0.0.0.0/1")]}, {"from": [cidr("128.0.0.0/1")]}]), ""),
+        (opening(cidr("10.102.0.0/16"), ports=[{"protocol": "TCP", "port": 9999}]), ""),
+        (opening(cidr("10.102.0.0/16"), ports=[{"protocol": "UDP", "port": 8080}]), ""),
+        (opening(cidr("10.102.0.0/16"), pod_selector={"matchLabels": {"app": "bar"}}), ""),
+        (opening(cidr("10.102.0.0/16"), policy_types=["Egress"]), ""),
+        (opening({"podSelector": {}}), ""),  # pods by their labels are who they are
+    ],
+)
+def test_another_policy_that_covers_nodes_tunnels_or_pods_is_named_with_the_nodes(other: Body, nodes: str) -> None:
+    found = judged(*converged(other))[T.ENFORCEABLE]
+    if nodes:
+        assert found.reason is Reason.OTHER_POLICY_COVERS_NODES
+        name = other["metadata"]["name"]
+        assert found.message.startswith(f"NetworkPolicy {name!r} admits addresses of {nodes} or of pods there: ")
+    else:
+        assert found.holds
+
+
+@pytest.mark.parametrize("families", [["IPv4"], ["IPv6"], ["IPv4", "IPv6"]])
+def test_only_addresses_of_a_family_that_the_service_has_count(families: list[str]) -> None:
+    other = opening(cidr("0.0.0.0/0"), cidr("2001:db8::/64"))
+    dual = node("node-6", addresses=["2001:db8::6"])
+    found = judged(*converged(other, dual, service_body=held_service(families=families)))[T.ENFORCEABLE]
+    assert ("addresses of node-6 or" in found.message) is ("IPv6" in families)
+
+
+@pytest.mark.parametrize(
+    ("traffic_policy", "managed", "outcome", "ready"),
+    [
+        ("Local", "Local", "everybody once externalTrafficPolicy is Cluster.", Reason.OPENED_BY_OTHER_POLICY),
+        ("Cluster", "Local", "is masqueraded to one, and gets in.", Reason.OPENED_BY_OTHER_POLICY),
+        ("Cluster", "Unmanaged", "is masqueraded to one, and gets in.", Reason.CLUSTER_UNMANAGED),
+    ],
+)
+def test_what_it_lets_in_is_told_in_ready_whatever_that_is_denied_for(
+    traffic_policy: str, managed: str, outcome: str, ready: Reason
+) -> None:
+    mine = policy(trafficPolicy=managed)
+    found = judged(*converged(BALANCER, policy_body=mine, service_body=service(traffic_policy=traffic_policy)))
+    assert found[T.ENFORCEABLE].message.endswith(outcome)
+    assert (found[T.READY].status, found[T.READY].reason) == (Status.FALSE, ready)
+    assert found[T.READY].message.endswith(f" {found[T.ENFORCEABLE].message}")
+
+
+def test_where_the_allowlist_covers_the_same_nodes_it_is_a_warning_that_names_both() -> None:
+    found = judged(*converged(BALANCER, policy_body=policy(allowed=["10.102.0.0/16"])))
+    assert found[T.ENFORCEABLE].reason is Reason.OTHER_POLICY_COVERS_NODES
+    assert "The allowlist covers addresses of node-1, node-2" in found[T.ENFORCEABLE].message
+    assert (found[T.READY].status, found[T.READY].reason) == (Status.TRUE, Reason.GUARDED)
+    assert found[T.READY].message.endswith(f" {found[T.ENFORCEABLE].message}")
+
+
+def test_several_that_cover_nodes_are_named_in_order() -> None:
+    others = [{**BALANCER, "metadata": network_policy(name=name)["metadata"]} for name in "cagbefd"]
+    message = judged(*converged(*others))[T.ENFORCEABLE].message
+    places = [message.index(f"{name!r} admits addresses of node-1, node-2") for name in "abcde"]
+    assert places == sorted(places)
+    assert " and 2 more: whoever" in message
+
+
+def test_ready_tells_no_finding_twice_and_none_where_there_is_none() -> None:
+    found = judged(*converged(service(**BESIDE)))
+    assert found[T.READY].message == found[T.ENFORCEABLE].message
+    found = judged(*without(converged(), "shop-deny-all"))
+    assert found[T.READY].message == "NetworkPolicy 'shop-deny-all' is absent."
+    found = judged(policy())
+    assert found[T.READY].message == found[T.SERVICE_RESOLVED].message
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [("Cluster", Reason.UNGUARDED_CLUSTER_SERVICE), ("Local", Reason.OTHER_POLICY_COVERS_NODES)],
+)
+def test_a_policy_that_covers_nodes_is_worse_than_a_local_service_and_better_than_a_cluster_one(
+    beside: str, reason: Reason
+) -> None:
+    found = judged(*converged(BALANCER, service(traffic_policy=beside, **BESIDE)))[T.ENFORCEABLE]
+    assert found.reason is reason
+    for part in ("Service beside exposes", "'balancer' admits addresses"):
+        assert part in found.message
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,16 @@ def test_what_is_forgotten_leaves_nothing_behind() -> None:
     contention.forget(OTHER)
     assert delay(contention, 0.0) == 0.0
     assert not any(vars(contention).values())
+
+
+def test_a_fight_is_what_somebody_took_back_twice_until_the_row_is_over() -> None:
+    contention = Contention()
+    repaired(contention, 0.0)
+    repaired(contention, 0.0, what="another field")
+    assert list(contention.fights(now=0.0)) == []
+    repaired(contention, 10.0)
+    assert list(contention.fights(now=10.0)) == [(KEY, 1)]
+    repaired(contention, 11.0, what="another field")
+    assert list(contention.fights(now=11.0 + QUIET - 2)) == [(KEY, 2)]
+    assert list(contention.fights(now=10.5 + QUIET)) == [(KEY, 1)]
+    assert list(contention.fights(now=11.0 + QUIET + 1)) == []

@@ -23,8 +23,8 @@ from click import unstyle
 
 from nodeport_access import __main__ as entry_point
 from nodeport_access.api import Body
+from nodeport_access.cli.terminal import may_color
 from nodeport_access.demo import access, kubectl_view
-from nodeport_access.demo.command_line import may_color
 from nodeport_access.demo.folder import PACKAGED, Scenario, ScenarioError, read
 from nodeport_access.demo.paper import WIDTH, Paper
 from nodeport_access.demo.show import show
@@ -126,7 +126,10 @@ class Tale:
         """A letter for each node entered, in the order of the folder."""
         scene = self.stage.scene()
         (port,) = scene.service.ports
-        verdicts = (evaluate(scene, client=client, port=port, entry=entry) for entry in access.by_nodes(scene))
+        verdicts = (
+            evaluate(scene, client=client, port=port, entry=entry, known=access.KNOWN)
+            for entry in access.by_nodes(scene)
+        )
         return "".join(LETTERS[verdict.answer] for verdict in verdicts)
 
     def open_to(self) -> dict[str, str]:
@@ -135,7 +138,7 @@ class Tale:
         (port,) = scene.service.ports
         found = {asker.name: self.row(asker.client) for asker in access.outsiders(self.scenario)}
         for asker in access.callers(self.scenario):
-            verdict = evaluate(scene, client=asker.client, port=port, entry=ByClusterAddress())
+            verdict = evaluate(scene, client=asker.client, port=port, entry=ByClusterAddress(), known=access.KNOWN)
             found[asker.name] = LETTERS[verdict.answer]
         return found
 
@@ -223,7 +226,10 @@ def test_the_obvious_fix_fails_both_ways() -> None:
     def row(client: Client, *, with_nodes: bool) -> str:
         wrong = access.naive(scene, policy, START, with_nodes=with_nodes)
         (port,) = wrong.service.ports
-        verdicts = (evaluate(wrong, client=client, port=port, entry=entry) for entry in access.by_nodes(wrong))
+        verdicts = (
+            evaluate(wrong, client=client, port=port, entry=entry, known=access.KNOWN)
+            for entry in access.by_nodes(wrong)
+        )
         return "".join(LETTERS[verdict.answer] for verdict in verdicts)
 
     assert (row(balancer, with_nodes=False), row(stranger, with_nodes=False)) == ("-y-", "---")
@@ -345,7 +351,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     "no folder": (lambda folder: folder / "nothing", ["nothing is no folder"]),
     "a file": (lambda folder: edited(folder) / "05-policy.yaml", ["05-policy.yaml is no folder"]),
     "an empty folder": (lambda folder: folder, ["holds no YAML"]),
-    "no YAML": (added("a: [1,\nb: {"), ["06-more.yaml, line 2: this is not YAML"]),
+    "no YAML": (added("a: [1,\nb: {"), ["06-more.yaml, line 3: this is not YAML"]),
     "a tab": (added("a:\n\tb: 1\n"), ["06-more.yaml, line 2: this is not YAML"]),
     "a control character": (added("a: \x00"), ["06-more.yaml cannot be read"]),
     "a list": (added("---\n- a\n"), ["06-more.yaml, line 2: this is no Kubernetes object, it has no kind."]),
@@ -355,7 +361,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     ),
     "another version": (
         replaced("policy", "/v1alpha1", "/v2"),
-        ["line 2: apiVersion of a NodePortAccessPolicy must be"],
+        ["line 2: NodePortAccessPolicy tekton-pipelines/dashboard: apiVersion of a NodePortAccessPolicy must be"],
     ),
     "no name": (added("{apiVersion: v1, kind: Node, metadata: {}}"), ["line 1: this Node has no metadata.name"]),
     "the same twice": (
@@ -364,7 +370,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     ),
     "no policy": (without("policy"), ["holds no NodePortAccessPolicy"]),
     "two policies": (added(SECOND), ["06-more.yaml, line 2: a second NodePortAccessPolicy"]),
-    "host bits": (replaced("policy", "10.2.3.4/32", "10.2.3.4/24"), ["05-policy.yaml, line 2", "10.2.3.0/24"]),
+    "host bits": (
+        replaced("policy", "10.2.3.4/32", "10.2.3.4/24"),
+        ["05-policy.yaml, line 10: ", "spec.allowedCIDRs[0].cidr: ", "10.2.3.0/24"],
+    ),
     "no service reference": (
         replaced("policy", "serviceRef: {name: tekton-dashboard}", "serviceRef: {}"),
         ["serviceRef"],
@@ -379,20 +388,23 @@ BAD: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
     ),
     "a Service without port": (
         replaced("dashboard", "name: http, port: 9097, targetPort", "name: http, targetPort"),
-        ["03-dashboard.yaml, line 2: Service tekton-pipelines/tekton-dashboard has no port"],
+        ["03-dashboard.yaml, line 12: Service tekton-pipelines/tekton-dashboard: spec.ports[0].port: is missing"],
     ),
     "ports that are none": (
         replaced("dashboard", "- {name: http, port: 9097, targetPort: http, nodePort: 31602}", "- 5"),
-        ["03-dashboard.yaml, line 2", "cannot be read"],
+        ["03-dashboard.yaml, line 12: ", "spec.ports[0]: 5 is not an object"],
     ),
-    "a spec that is none": (added("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: 5}"), ["spec of Pod x"]),
+    "a spec that is none": (
+        added("{apiVersion: v1, kind: Pod, metadata: {name: x}, spec: 5}"),
+        ["line 1: Pod x: spec: 5 is not an object"],
+    ),
     "containers that are none": (
         replaced("dashboard", "    - name: dashboard\n", "    - 5\n    - x:\n"),
-        ["cannot be read"],
+        ["spec.containers[0]: 5 is not an object"],
     ),
     "a label that is no text": (
         replaced("namespaces", "{region: foo}", "{region: yes}"),
-        ["02-namespaces.yaml", "quote them"],
+        ["02-namespaces.yaml, line 11: ", "metadata.labels.region: true is not a string; quote it"],
     ),
     "no such namespace": (without("namespaces"), ["is in a namespace that no file holds"]),
     "no clients": (without("clients"), ["holds no ConfigMap external-clients"]),
@@ -401,7 +413,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
         replaced("clients", "198.51.100.7", "some host"),
         ["the client stranger has no IP address"],
     ),
-    "a pod without address": (replaced("clients", "podIP: 10.233.90.21", "podIP: nowhere"), ["'nowhere'"]),
+    "a pod without address": (
+        replaced("clients", "podIP: 10.233.90.21", "podIP: nowhere"),
+        ['status.podIP: "nowhere" is not an IP address'],
+    ),
     "no nodes": (without("nodes"), ["holds no Node"]),
 }
 

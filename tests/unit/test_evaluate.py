@@ -17,18 +17,23 @@ from hypothesis import strategies as st
 from nodeport_access.api import Body
 from nodeport_access.evaluate import (
     Answer,
+    BackendPod,
     ByClusterAddress,
     ByNodePort,
     Caller,
     Client,
     Entry,
+    Known,
     Scene,
+    Unknown,
     Verdict,
     evaluate,
 )
+from nodeport_access.evaluate.cni import settle
 from nodeport_access.observed import parse_endpoint_slice, parse_network_policy, parse_node, parse_service
 from tests.unit import builders
 from tests.unit.builders import PODS, endpoint, endpoint_slice, network_policy, port
+from tests.unit.strategies import properties
 
 LETTERS = {Answer.THROUGH: "y", Answer.REFUSED: "-", Answer.DEPENDS: "?"}
 NAMES = ("node1", "node2", "node3")
@@ -80,14 +85,25 @@ def scene(
         slices=(parse_endpoint_slice(endpoint_slice(*endpoints, ports=resolved)),),
         nodes=tuple(map(parse_node, nodes)),
         network_policies=tuple(map(parse_network_policy, policies)),
-        pods=tuple(pods),
+        pods=tuple(BackendPod(labels=labels) for labels in pods),
     )
 
 
-def ask(found: Scene, client: Client, entry: Entry | str) -> Verdict:
+KNOWN = settle(
+    proxy_mode="iptables",
+    assumptions=[
+        (Unknown.PLACEMENT, "own-node"),
+        (Unknown.POD_EGRESS, "own"),
+        (Unknown.NODES_IN_IPBLOCK, "matched"),
+    ],
+)
+"""Of the cluster in which the table was seen: verdicts of the pod's own node, and kube-proxy by iptables."""
+
+
+def ask(found: Scene, client: Client, entry: Entry | str, known: Known = KNOWN) -> Verdict:
     """By the first port of the Service; a text is the name of the node to enter by."""
     way = ByNodePort(entry) if isinstance(entry, str) else entry
-    return evaluate(found, client=client, port=found.service.ports[0], entry=way)
+    return evaluate(found, client=client, port=found.service.ports[0], entry=way, known=known)
 
 
 def row(found: Scene, client: Client) -> str:
@@ -361,6 +377,7 @@ def test_a_rule_speaks_of_the_port_at_the_pod(service_port: Body, rule_port: Bod
 ADDRESSES = st.ip_addresses(v=4)
 
 
+@properties(max_examples=100)
 @given(
     client=ADDRESSES,
     listed=st.lists(st.tuples(ADDRESSES, st.integers(0, 32)), max_size=4),

@@ -133,7 +133,9 @@ async def posted(*events: Event, **tweaks: Any) -> list[Body]:
 
 
 def outcomes(metrics: Metrics) -> dict[str, int]:
-    view = View(policies=(), unguarded=(), queue_depth=0, oldest_key_age=0.0, watches=())
+    view = View(
+        policies=(), unguarded=(), covering_nodes=tuple, queue_depth=0, oldest_key_age=0.0, watches=(), leads=True
+    )
     families = text_string_to_metric_families(metrics.render(view).decode())
     samples = [sample for family in families for sample in family.samples]
     return {

@@ -249,6 +249,12 @@ def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate
     return token
 
 
+def test_the_namespace_of_our_own_pod_stands_beside_its_token(service_account: Path) -> None:
+    assert configuration.own_namespace() == ""
+    service_account.with_name("namespace").write_text("nodeport-access-system\n")
+    assert configuration.own_namespace() == "nodeport-access-system"
+
+
 @pytest.fixture(scope="session")
 def certificate() -> str:
     from cryptography import x509
@@ -391,6 +397,41 @@ async def test_a_conflict_names_the_owners_and_tells_a_missing_object_from_a_for
             errors.append(caught.value)
     assert [(cause.reason, cause.field, cause.message) for cause in errors[0].causes] == [tuple(owned.values())]
     assert [error.object_missing for error in errors] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("where", "unknown"),
+    [
+        (".status.phase", {"phase"}),
+        (".status.plan[2].fields", {"plan"}),
+        (".status.nodes.total", {"nodes"}),
+        (".spec.x", set()),
+    ],
+)
+def test_a_schema_that_is_outdated_names_what_it_does_not_know_of_a_status(where: str, unknown: set[str]) -> None:
+    message = (
+        f"failed to create typed patch object (n/p; nodeport-access.io/v1alpha1): {where}: field not declared in schema"
+    )
+    assert SchemaOutdated(status=500, reason="", message=message).unknown_to_status == unknown
+
+
+async def test_a_refusal_that_does_not_say_what_is_missing_is_one_to_create() -> None:
+    said = ['networkpolicies.networking.k8s.io "shop" is forbidden: ', 'networkpolicies "shop" is forbidden: why']
+
+    async def handler(_: web.Request) -> web.Response:
+        return status(403, message=said.pop(0))
+
+    async with serving(handler) as url, connected(url) as client:
+        told = []
+        for _ in range(2):
+            with pytest.raises(Forbidden) as caught:
+                await client.apply(NETWORK_POLICIES, namespace="web", name="shop", body={}, force=False)
+            told.append(caught.value.message)
+    missing = 'cannot create resource "networkpolicies" in API group "networking.k8s.io"'
+    assert told == [
+        f'networkpolicies.networking.k8s.io "shop" is forbidden: {missing}',
+        'networkpolicies "shop" is forbidden: why',
+    ]
 
 
 async def test_a_namespace_that_is_going_is_told_from_a_missing_permission() -> None:

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from nodeport_access import __version__
-from nodeport_access.metrics import Metrics, PolicyView, View
+from nodeport_access.api import Effect
+from nodeport_access.metric_families import FAMILIES, PREFIX, Type
+from nodeport_access.metrics import DRIFTING, CoveringView, Format, Metrics, PolicyView, View
 from tests.unit.strategies import properties
 
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -33,11 +37,18 @@ def view(*policies: PolicyView, **tweaks: Any) -> View:
     fields: dict[str, Any] = {
         "policies": policies,
         "unguarded": (),
+        "covering_nodes": tuple,
         "queue_depth": 0,
         "oldest_key_age": 0.0,
         "watches": (),
+        "leads": True,
     }
     return View(**(fields | tweaks))
+
+
+def covering(name: str, **tweaks: str) -> CoveringView:
+    fields = {"namespace": "web", "service": "shop", "external_traffic_policy": "Cluster"}
+    return CoveringView(network_policy=name, **(fields | tweaks))
 
 
 def samples(metrics: Metrics, seen: View) -> dict[Sample, float]:
@@ -63,10 +74,136 @@ def names(found: Iterable[Sample]) -> set[str]:
 def test_everything_is_there_from_the_first_scrape_on() -> None:
     found = samples(Metrics(), view())
     assert found[labelled("build_info", version=__version__)] == 1
+    assert found[labelled("leader")] == 1
     assert found[labelled("workqueue_depth")] == 0
     assert found[labelled("workqueue_oldest_key_seconds")] == 0
     assert found[labelled("reconcile_duration_seconds_count")] == 0
     assert not names(found) & {"policy_ready", "policy_condition", "policy_next_expiry_timestamp_seconds"}
+
+
+def everything() -> tuple[Metrics, View]:
+    """Each family has at least one series."""
+    metrics = Metrics()
+    metrics.requested("apply", "services", 200, 0.01)
+    metrics.passed(outcome="Done", seconds=0.25)
+    metrics.told(outcome="posted")
+    told = policy(
+        "bad",
+        ready=False,
+        deviating=(("Stalled", "True", "OpenedByOtherPolicy"),),
+        next_expiry=1_800_000_000.5,
+        last_drifts=(("opened", 1_700_000_000.0), ("none", 1_700_000_001.0)),
+        planned_writes=2,
+    )
+    pairs = [covering("balancer")]
+    return metrics, view(
+        told,
+        unguarded=(("web", 3),),
+        contended=(("web", "shop", 2),),
+        covering_nodes=lambda: pairs,
+        watches=(("pods", "web", 1.0),),
+    )
+
+
+def test_what_is_exposed_is_what_is_declared_with_its_type_its_help_and_its_labels() -> None:
+    metrics, seen = everything()
+    exposed = {family.name: family for family in openmetrics_families(metrics, seen)}
+    declared = {family.name: family for family in FAMILIES}
+    of_the_process = {name for name in declared if not name.startswith(PREFIX)}  # told on Linux only
+    assert exposed.keys() | of_the_process == declared.keys()
+    for name, family in exposed.items():
+        assert (family.type, family.documentation) == (declared[name].type, declared[name].help)
+        assert {sample.name for sample in family.samples} == set(declared[name].series)
+        labels = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+        assert labels == {frozenset(declared[name].labels)}
+
+
+def openmetrics(metrics: Metrics, seen: View) -> str:
+    return metrics.render(seen, format=Format.OPENMETRICS).decode()
+
+
+def openmetrics_families(metrics: Metrics, seen: View) -> list[Metric]:
+    """By the library's parser of OpenMetrics, which refuses whatever the format does not allow."""
+    text = openmetrics(metrics, seen)
+    return list(openmetrics_parser.text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # no types
+
+
+def test_openmetrics_says_the_same_as_the_text_format_without_exemplars_and_times_of_creation() -> None:
+    metrics, seen = everything()
+    text = openmetrics(metrics, seen)
+    parsed = [sample for family in openmetrics_families(metrics, seen) for sample in family.samples]
+    assert text.endswith("# EOF\n")
+    assert not any(sample.exemplar for sample in parsed)
+    assert not any(sample.name.endswith("_created") for sample in parsed)
+    changing = f"{PREFIX}_", "process_start"
+    assert {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for sample in parsed
+        if sample.name.startswith(changing)
+    } == {key: value for key, value in samples(metrics, seen).items() if key[0].startswith(changing)}
+
+
+@pytest.mark.parametrize(
+    ("accept", "format"),
+    [
+        ("", Format.TEXT),
+        ("*/*", Format.TEXT),
+        ("text/plain;version=0.0.4", Format.TEXT),
+        ("application/openmetrics-text", Format.OPENMETRICS),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", Format.OPENMETRICS),
+        ("text/plain;q=0.5, Application/OpenMetrics-Text; version=1.0.0; charset=utf-8", Format.OPENMETRICS),
+        ("application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5", Format.TEXT),
+        ("application/openmetrics-text;version=2.0.0", Format.TEXT),
+        ("application/openmetrics-text;q=0.0", Format.TEXT),
+        ("application/openmetrics-text;version=abc;=;;q", Format.TEXT),
+        (",;=,;", Format.TEXT),
+    ],
+)
+def test_openmetrics_is_for_those_who_ask_for_a_version_that_is_spoken_here(accept: str, format: Format) -> None:
+    assert Format.accepted(accept) is format
+
+
+def test_every_drift_that_can_be_is_counted_from_nought() -> None:
+    found = samples(Metrics(), view())
+    told = {key: value for key, value in found.items() if key[0] == f"{PREFIX}_drift_total"}
+    assert told == {
+        labelled("drift_total", kind=kind, field=field, effect=effect): 0
+        for kind, field in DRIFTING
+        for effect in Effect
+    }
+    assert len(told) == 44
+
+
+def test_a_status_code_that_http_does_not_know_makes_no_series_of_its_own() -> None:
+    metrics = Metrics()
+    for code in (200, 0, 777, 778, -1):
+        metrics.requested("watch", "pods", code, 0.0)
+    found = samples(metrics, view())
+    told = {dict(labels)["code"]: value for (name, labels), value in found.items() if name.endswith("requests_total")}
+    assert told == {"200": 1, "0": 1, "other": 3}
+
+
+def test_last_drifts_and_plans_are_told_of_the_policies_that_have_them() -> None:
+    found = samples(
+        Metrics(),
+        view(
+            policy("drifted", last_drifts=(("opened", 17.5), ("none", 18.0))),
+            policy("audits", planned_writes=0),
+            policy("neither"),
+        ),
+    )
+    told = {key: value for key, value in found.items() if "last_drift" in key[0] or "planned" in key[0]}
+    drift = "policy_last_drift_timestamp_seconds"
+    assert told == {
+        labelled(drift, namespace="web", policy="drifted", effect="opened"): 17.5,
+        labelled(drift, namespace="web", policy="drifted", effect="none"): 18,
+        labelled("policy_planned_writes", namespace="web", policy="audits"): 0,
+    }
+
+
+def test_a_type_is_one_that_a_family_can_have() -> None:
+    assert {family.type for family in FAMILIES} == set(Type)
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
 def test_ready_is_told_of_every_policy_and_other_conditions_only_where_they_deviate() -> None:
@@ -94,12 +231,24 @@ def test_ready_is_told_of_every_policy_and_other_conditions_only_where_they_devi
 
 
 def test_series_vanish_with_their_object() -> None:
-    metrics = Metrics()
-    expiring = policy("gone", ready=False, deviating=(("Stalled", "True", "X"),), next_expiry=1.0)
-    before = samples(metrics, view(expiring, unguarded=(("web", 3),), watches=(("pods", "web", 1.0),)))
-    assert any(("policy", "gone") in labels for _, labels in before)
+    metrics, seen = everything()
+    of_objects = {family.name for family in FAMILIES if "namespace" in family.labels}
+    before = {name for name, labels in samples(metrics, seen) if ("namespace", "web") in labels}
     after = samples(metrics, view())
-    assert not any(labels & {("policy", "gone"), ("namespace", "web")} for _, labels in after)
+    assert before == of_objects
+    assert not any(("namespace", "web") in labels for _, labels in after)
+
+
+def test_network_policies_that_cover_nodes_are_named_with_the_service_and_what_is_in_force_there() -> None:
+    pairs = (covering("lb"), covering("lb", service="front", external_traffic_policy="Local"), covering("nodes"))
+    found = samples(Metrics(), view(covering_nodes=lambda: pairs))
+    name = "network_policy_covers_nodes"
+    told = {key: value for key, value in found.items() if key[0] == f"nodeport_access_{name}"}
+    assert told == {
+        labelled(name, namespace="web", service="shop", network_policy="lb", external_traffic_policy="Cluster"): 1,
+        labelled(name, namespace="web", service="front", network_policy="lb", external_traffic_policy="Local"): 1,
+        labelled(name, namespace="web", service="shop", network_policy="nodes", external_traffic_policy="Cluster"): 1,
+    }
 
 
 def test_the_rest_of_the_view_is_told() -> None:
@@ -118,6 +267,10 @@ def test_the_rest_of_the_view_is_told() -> None:
     assert found[labelled("workqueue_oldest_key_seconds")] == 12.5
     assert found[labelled("watch_last_word_seconds", resource="services", namespace="")] == 0.5
     assert found[labelled("watch_last_word_seconds", resource="pods", namespace="web")] == 61
+
+
+def test_a_replica_that_stands_by_says_so() -> None:
+    assert samples(Metrics(), view(leads=False))[labelled("leader")] == 0
 
 
 def test_what_happened_is_counted() -> None:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import re
 import sys
 
 import pytest
 from packaging.utils import canonicalize_name
 
-import nodeport_access
-from tests.shipped import ROOT, copied_by_the_dockerfile, lock, pyproject, requirements
+from tests.shipped import ROOT, copied_by_the_dockerfile, lock, requirements
 
 PACKAGE = ROOT / "operator" / "nodeport_access"
-LOCKS = ("runtime.lock", "dev.lock")
+LOCKS = ("runtime.lock", "dev.lock", "oracles.lock", "docs.lock")
 
 
-@pytest.mark.parametrize(("name", "groups"), [("runtime.lock", (None, "build")), ("dev.lock", (None, "dev"))])
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("runtime.lock", (None, "build")),
+        ("dev.lock", (None, "dev")),
+        ("oracles.lock", ("oracles",)),
+        ("docs.lock", ("docs",)),
+    ],
+)
 def test_a_lock_satisfies_pyproject(name: str, groups: tuple[str | None, ...]) -> None:
     locked = lock(name)
     wanted = [requirement for group in groups for requirement in requirements(group=group)]
@@ -64,10 +72,27 @@ def test_the_package_imports_what_is_declared_and_declares_what_it_imports() -> 
     assert used == {canonicalize_name(requirement.name) for requirement in requirements(group=None)}
 
 
-def test_one_version_is_told_everywhere() -> None:
-    version = pyproject()["project"]["version"]
-    assert nodeport_access.__version__ == version
-    assert re.search(rf"(?m)^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+def final_stage() -> list[str]:
+    """The instructions of the Dockerfile's last stage, one a line."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8")).replace("\\\n", " ")
+    return re.split(r"(?m)^FROM ", text)[-1].splitlines()
+
+
+def test_every_stage_of_the_image_has_the_same_base_pinned_to_one_patch_release() -> None:
+    bases = re.findall(r"(?m)^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", bases[0])
+
+
+def test_what_runs_needs_no_shell_and_is_nobody_on_its_node() -> None:
+    instructions = [line.split(maxsplit=1) for line in final_stage()[1:] if line.strip()]
+
+    assert {name for name, _ in instructions} == {"ENV", "COPY", "USER", "ENTRYPOINT", "CMD"}, "nothing is run"
+    by_name = {name: json.loads(rest) for name, rest in instructions if name in ("ENTRYPOINT", "CMD")}
+    assert by_name["ENTRYPOINT"][0].endswith("/bin/python"), "no shell's form"
+    assert by_name["CMD"] == ["run"]
+    assert ["USER", "65532:65532"] in instructions
 
 
 def test_the_build_context_lets_through_what_the_dockerfile_copies() -> None:

@@ -15,12 +15,12 @@ from nodeport_access.settings import BindAddress
 LOOPBACK = BindAddress("127.0.0.1", 0)
 
 
-async def fetched(port: int, path: str, *, method: str = "GET") -> tuple[int, str, str]:
+async def fetched(port: int, path: str, *, method: str = "GET", accept: str = "*/*") -> tuple[int, str, str]:
     """Status, content type and text."""
     timeout = aiohttp.ClientTimeout(total=10)
     async with (
         aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-        session.request(method, f"http://127.0.0.1:{port}{path}") as answer,
+        session.request(method, f"http://127.0.0.1:{port}{path}", headers={"Accept": accept}) as answer,
     ):
         return answer.status, answer.headers.get("Content-Type", ""), await answer.text()
 
@@ -51,7 +51,9 @@ def view_of(*names: str) -> View:
         PolicyView(namespace="web", name=name, service="shop", ready=True, deviating=(), next_expiry=None)
         for name in names
     )
-    return View(policies=policies, unguarded=(), queue_depth=0, oldest_key_age=0.0, watches=())
+    return View(
+        policies=policies, unguarded=(), covering_nodes=tuple, queue_depth=0, oldest_key_age=0.0, watches=(), leads=True
+    )
 
 
 async def test_metrics_are_prometheus_text_and_follow_the_view() -> None:
@@ -72,6 +74,16 @@ async def test_metrics_are_prometheus_text_and_follow_the_view() -> None:
         assert await policies() == {"first", "second"}
         names.remove("first")
         assert await policies() == {"second"}
+
+
+async def test_who_asks_for_openmetrics_gets_it_and_a_strange_wish_is_answered_in_text() -> None:
+    async with serving(metrics_app(Metrics(), lambda: view_of("first")), LOOPBACK) as port:
+        status, kind, text = await fetched(port, "/metrics", accept="application/openmetrics-text;version=1.0.0")
+        assert (status, kind) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        assert text.endswith("# EOF\n")
+        for strange in ("application/openmetrics-text;version=abc", "text/plain;version=x", ";,="):
+            status, kind, _ = await fetched(port, "/metrics", accept=strange)
+            assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -55,6 +56,12 @@ WORLD = (
 )
 
 
+def test_without_a_list_of_nodes_the_total_is_left_open() -> None:
+    found = replace(snapshot_of(policy(), *(body for body in WORLD if body["kind"] != "Node")), nodes_listed=False)
+    told = status_of(Case(snapshot=found, policy=policy_in(found)), drift=None)
+    assert told["nodes"] == {"ready": 1, "draining": 1, "share": "1/?"}
+
+
 def test_a_status_is_whole() -> None:
     found = status(policy(generation=4, allowed=["203.0.113.0/25", "203.0.113.128/25", "192.0.2.1/32"]), *WORLD)
     assert [condition["type"] for condition in found.pop("conditions")] == [
@@ -81,6 +88,15 @@ def test_without_a_service_nothing_is_told_of_one() -> None:
     old = {"serviceUID": "x", "nodePorts": [1], "healthCheckNodePort": 31999, "effectiveCIDRs": 9}
     found = status(policy(status=old))
     assert set(found) == {"observedGeneration", "conditions"}
+
+
+def test_a_node_port_that_is_taken_for_two_protocols_is_told_once() -> None:
+    ports = [
+        {"name": "dns", "port": 53, "protocol": protocol, "targetPort": 5353, "nodePort": 30053}
+        for protocol in ("TCP", "UDP")
+    ]
+    found = status(policy(), service(ports=ports))
+    assert found["nodePorts"] == [30053]
 
 
 def test_node_ports_of_zero_are_not_told() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from testbed import building, programs
 from testbed.processes import ProcessIdentity
-from testbed.programs import CONTROL_PLANE, ProgramsUnavailable, find
+from testbed.programs import CONTROL_PLANE, TOOLS, ProgramsUnavailable, find, unavailable, unavailable_assets
 from testbed.progress import Progress
 from testbed.waiting import wait_for
 
@@ -124,6 +124,26 @@ def test_what_is_missing_among_the_assets_is_named(machine: Machine, tmp_path: P
     assert machine.built() == []
 
 
+def test_helm_and_krew_are_never_among_the_assets(machine: Machine, tmp_path: Path, progress: Progress) -> None:
+    machine.install_go()
+    (tmp_path / "helm").touch(mode=0o755)
+    environment = {**machine.environment, "KUBEBUILDER_ASSETS": str(tmp_path)}
+
+    assert unavailable(TOOLS, environment=environment) is None
+    assert find(TOOLS, environment=environment, progress=progress)["helm"] != tmp_path / "helm"
+    assert machine.built() == list(TOOLS)
+
+
+def test_assets_without_the_programs_of_the_lab_are_a_reason_not_to_run_it(tmp_path: Path) -> None:
+    for name in CONTROL_PLANE:
+        (tmp_path / name).touch(mode=0o755)
+    environment = {"KUBEBUILDER_ASSETS": str(tmp_path)}
+
+    assert unavailable_assets(CONTROL_PLANE, environment=environment) is None
+    assert "kube-proxy cannot be run" in str(unavailable_assets(["kube-proxy"], environment=environment))
+    assert unavailable_assets(["kube-proxy"], environment={}) is None
+
+
 def test_without_go_cache_and_assets_one_sentence_says_what_to_install(machine: Machine) -> None:
     with machine.start_build() as build:
         output, errors = build.communicate(timeout=10)
@@ -189,6 +209,21 @@ def test_what_was_built_is_found_without_a_go_that_could_build_it(
     assert find(environment=machine.environment, progress=progress).paths == built.paths
 
 
+def test_whether_a_build_is_possible_is_told_without_one(machine: Machine) -> None:
+    reason = unavailable(["etcd"], environment=machine.environment)
+    assert reason is not None
+    assert "etcd is not here yet, and Go was not found" in reason
+
+    machine.install_go()
+    assert unavailable(["etcd"], environment=machine.environment) is None
+    assert machine.built() == []
+
+    machine.environment["KUBEBUILDER_ASSETS"] = str(machine.folder)
+    reason = unavailable(["etcd"], environment=machine.environment)
+    assert reason is not None
+    assert "etcd cannot be run from there" in reason
+
+
 def test_other_sources_are_another_build(
     machine: Machine, progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +236,25 @@ def test_other_sources_are_another_build(
     monkeypatch.setattr(building, "RECIPES", {"etcd": building.Recipe(package="x", module=str(changed), about="")})
 
     assert find(["etcd"], environment=machine.environment, progress=progress)["etcd"] != first["etcd"]
+
+
+def test_a_change_of_one_module_leaves_the_programs_of_the_others(
+    machine: Machine, progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.install_go()
+    names = ["etcd", "policy-engine"]
+    first = find(names, environment=machine.environment, progress=progress)
+    engine = building.RECIPES["policy-engine"]
+    changed = shutil.copytree(engine.folder, tmp_path / "policy-engine")
+    (changed / "main.go").write_text("package main\n")
+    recipe = building.Recipe(package=".", module=str(changed), about="")
+    monkeypatch.setattr(building, "RECIPES", {**building.RECIPES, "policy-engine": recipe})
+
+    second = find(names, environment=machine.environment, progress=progress)
+
+    assert second["etcd"] == first["etcd"]
+    assert second["policy-engine"] != first["policy-engine"]
+    assert machine.built() == ["etcd", "policy-engine", "policy-engine"]
 
 
 def test_a_build_that_fails_says_what_go_said_and_leaves_nothing(machine: Machine, progress: Progress) -> None:
@@ -224,7 +278,7 @@ def test_two_builds_at_once_take_turns_and_the_second_finds_all_done(machine: Ma
             _, second_said = second.communicate(timeout=20)
 
     assert (first.returncode, second.returncode) == (0, 0)
-    assert machine.built() == list(CONTROL_PLANE)
+    assert machine.built() == [*CONTROL_PLANE, *TOOLS]
     assert "another build of the same programs is running" in second_said
     assert "another build" not in first_said
 
@@ -247,7 +301,7 @@ def test_a_build_that_is_ended_ends_go_too_and_leaves_no_partial_program(end: si
     with machine.start_build() as again:
         again.communicate(timeout=10)
     assert again.returncode == 0
-    assert machine.cached() == sorted(["build.lock", *CONTROL_PLANE])
+    assert machine.cached() == sorted(["build.lock", *CONTROL_PLANE, *TOOLS])
 
 
 def test_kubernetes_is_told_the_version_that_is_pinned() -> None:
@@ -257,6 +311,45 @@ def test_kubernetes_is_told_the_version_that_is_pinned() -> None:
     stamps = [word.partition("=")[2] for word in flags[-1].split() if ".gitVersion=" in word]
     assert len(stamps) == 2
     assert all(f"k8s.io/kubernetes {stamp} " in go_mod for stamp in stamps)
+
+
+@pytest.mark.parametrize("wanted", building.KUBERNETES)
+def test_the_control_plane_is_of_the_kubernetes_that_was_asked_for(wanted: str) -> None:
+    for name in ("kube-apiserver", "kube-controller-manager"):
+        recipe = building.recipe(name, environment={"KUBERNETES": wanted})
+        assert f"k8s.io/component-base/version.gitVersion={wanted}." in recipe.flags()[-1]
+    assert building.recipe("etcd", environment={"KUBERNETES": wanted}) == building.RECIPES["etcd"]
+
+
+def test_each_kubernetes_is_kept_in_a_place_of_its_own(machine: Machine, progress: Progress) -> None:
+    machine.install_go()
+    newest = find(environment=machine.environment, progress=progress)
+    oldest = find(environment={**machine.environment, "KUBERNETES": "v1.31"}, progress=progress)
+    again = find(environment={**machine.environment, "KUBERNETES": ""}, progress=progress)
+
+    assert oldest["kube-apiserver"] != newest["kube-apiserver"] == again["kube-apiserver"]
+    assert oldest["etcd"] == newest["etcd"]
+    assert sorted(machine.built()) == sorted([*CONTROL_PLANE, "kube-apiserver", "kube-controller-manager"])
+
+
+def test_a_kubernetes_that_there_is_not_is_refused_with_those_that_there_are(machine: Machine) -> None:
+    with machine.start_build({"KUBERNETES": "v1.12"}) as build:
+        _, errors = build.communicate(timeout=10)
+
+    assert build.returncode == 1
+    assert errors == f"KUBERNETES is 'v1.12', and there is {' and '.join(building.KUBERNETES)} to choose from.\n"
+
+
+def test_assets_and_a_kubernetes_contradict_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ProgramsUnavailable, match="unset one of the two"):
+        find(environment={"KUBEBUILDER_ASSETS": str(tmp_path), "KUBERNETES": "v1.31"})
+
+
+def test_helm_is_told_the_version_that_is_pinned() -> None:
+    recipe = building.RECIPES["helm"]
+
+    stamp = recipe.flags()[-1].rpartition(".version=")[2]
+    assert f"helm.sh/helm/v4 {stamp} " in (recipe.folder / "go.mod").read_text()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from nodeport_access.kube import (
     Unreachable,
     WatchEvent,
 )
-from nodeport_access.watches import Pace, PodWatches, Roster, Watch
+from nodeport_access.pod_watches import PodWatches
+from nodeport_access.watches import Pace, Roster, Watch
 from tests.unit.misbehaving_api_server import (
     Handler,
     ServiceWorld,
@@ -422,7 +423,7 @@ BUSY = Unreachable(status=503, reason="Service Unavailable", message="busy")
 DENIED = Forbidden(status=403, reason="Forbidden", message="no")
 
 
-async def play(client: ScriptedClient, *, seconds: float) -> Watch:
+async def play(client: ScriptedClient, *, seconds: float, dispensable: bool = False) -> Watch:
     loop = asyncio.get_running_loop()
     watch = Watch(
         client=cast(Client, client),
@@ -432,6 +433,7 @@ async def play(client: ScriptedClient, *, seconds: float) -> Watch:
         time=loop.time,
         random=Random(1),
         log=LOG,
+        dispensable=dispensable,
     )
     async with running(watch.run()):
         await asyncio.sleep(seconds)
@@ -474,6 +476,49 @@ async def test_a_permission_that_is_granted_has_its_effect_within_five_seconds()
     assert all(2 <= pause <= 5 for pause in client.pauses)
     assert watch.refused is DENIED
     assert not watch.synced
+
+
+@pytest.mark.looptime
+async def test_what_may_be_withheld_is_asked_for_every_few_minutes_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger=LOG.name)
+    client = ScriptedClient(*[DENIED] * 100)
+    watch = await play(client, seconds=2000, dispensable=True)
+    assert len(client.pauses) >= 5
+    assert all(240 <= pause <= 360 for pause in client.pauses)
+    assert (watch.withheld, watch.synced) == (True, False)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "services: done without: no")
+    ]
+
+
+@pytest.mark.looptime
+async def test_what_was_withheld_and_is_granted_works_and_is_missed_when_it_is_taken_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger=LOG.name)
+    client = ScriptedClient(DENIED, 0, 20, *[DENIED] * 100)
+    watch = await play(client, seconds=600, dispensable=True)
+    assert watch.synced
+    assert watch.refused is DENIED
+    assert not watch.withheld
+    assert all(2 <= pause <= 5 for pause in client.pauses[3:])
+    assert caplog.messages[:3] == [
+        "services: done without: no",
+        "services: works again",
+        "services: not allowed to watch services: no",
+    ]
+
+
+@pytest.mark.looptime
+async def test_an_outage_does_not_decide_whether_there_is_a_list_and_a_refusal_does() -> None:
+    decided = {}
+    for answer in (BUSY, DENIED, 0.0):
+        watch = await play(ScriptedClient(*[answer] * 1000), seconds=30, dispensable=True)
+        decided[answer] = watch._decided.is_set()
+        assert not (watch.withheld and answer is not DENIED)
+    assert decided == {BUSY: False, DENIED: True, 0.0: True}
 
 
 @pytest.mark.looptime

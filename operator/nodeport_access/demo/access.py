@@ -12,7 +12,6 @@ from datetime import datetime
 
 from nodeport_access import desired
 from nodeport_access.api import Body, Policy
-from nodeport_access.demo.endpoints import addresses
 from nodeport_access.demo.folder import Scenario
 from nodeport_access.evaluate import (
     Answer,
@@ -25,8 +24,13 @@ from nodeport_access.evaluate import (
     evaluate,
     is_peer,
 )
+from nodeport_access.evaluate.cni import settle
+from nodeport_access.inventory.endpoints import addresses
 from nodeport_access.kube import PODS
 from nodeport_access.observed import NetworkPolicy, Service, ServicePort, parse_network_policy
+
+KNOWN = settle(cni="calico", proxy_mode="iptables")
+"""Of the cluster in memory: what most clusters are like, so that the story has an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def _callers(scenario: Scenario) -> Iterator[Asker]:
             namespace=namespace,
             namespace_labels=scenario.namespaces[namespace],
             labels=metadata.get("labels") or {},
+            node=pod["spec"].get("nodeName", ""),
         )
         yield Asker(f"{namespace}/{metadata['name']}", Client(addresses(pod)[0], caller))
 
@@ -101,7 +106,7 @@ def attempts(
 
 
 def _attempt(scene: Scene, asker: Asker, entry: Entry, port: ServicePort, intent: Intent) -> Attempt:
-    verdict = evaluate(scene, client=asker.client, port=port, entry=entry)
+    verdict = evaluate(scene, client=asker.client, port=port, entry=entry, known=KNOWN)
     against = verdict.answer is not Answer.REFUSED and not intent.names(asker.client, scene.service, port)
     return Attempt(asker=asker, entry=entry, verdict=verdict, against=against)
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from nodeport_access.demo.folder import PACKAGED, ScenarioError, read
-from nodeport_access.demo.paper import Paper
-from nodeport_access.demo.show import show
+from nodeport_access.cli.terminal import may_color
 
 
 @click.command("demo")
@@ -35,6 +32,10 @@ from nodeport_access.demo.show import show
 )
 def command(scenario: Path | None, no_color: bool) -> None:
     """Show what the operator does, on a cluster in memory: no Kubernetes, no root."""
+    from nodeport_access.demo.folder import PACKAGED, ScenarioError, read
+    from nodeport_access.demo.paper import Paper
+    from nodeport_access.demo.show import show
+
     folder = scenario or _relative(PACKAGED)
     try:
         read_scenario = read(folder)
@@ -43,11 +44,6 @@ def command(scenario: Path | None, no_color: bool) -> None:
     color = not no_color and may_color(is_terminal=sys.stdout.isatty(), environ=os.environ)
     paper = Paper(write=lambda line: click.echo(line, color=color), color=color)
     asyncio.run(show(read_scenario, start=datetime.now(UTC), paper=paper, origin=str(folder)))
-
-
-def may_color(*, is_terminal: bool, environ: Mapping[str, str]) -> bool:
-    """Colours only on a terminal, and not where NO_COLOR is set to anything (https://no-color.org)."""
-    return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def _relative(path: Path) -> Path:

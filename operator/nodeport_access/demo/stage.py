@@ -12,9 +12,10 @@ from typing import Any
 
 from nodeport_access.api import Body, Policy, ServiceKey
 from nodeport_access.demo.cluster import Cluster, Sent
-from nodeport_access.demo.endpoints import endpoint_slices
 from nodeport_access.demo.folder import Scenario
 from nodeport_access.evaluate import Scene
+from nodeport_access.evaluate.bodies import parse_backend_pod
+from nodeport_access.inventory.endpoints import endpoint_slices
 from nodeport_access.kube import ENDPOINT_SLICES, NETWORK_POLICIES, NODES, PODS, POLICIES, SERVICES, Resource
 from nodeport_access.metrics import Metrics
 from nodeport_access.observed import Service
@@ -72,6 +73,7 @@ class Stage:
         self.cluster = Cluster(clock=self.clock.now, on_change=self._changed)
         self._touched: set[ServiceKey] = set()
         self.store.pods.replace([], "0")
+        self.store.nodes.replace([], "0")
         self.store.on_touched = self._touched.add
         log = logging.Logger("demo")
         log.addHandler(logging.NullHandler())
@@ -125,7 +127,6 @@ class Stage:
     def scene(self) -> Scene:
         """What decides about the guarded Service now."""
         service = self.service
-        pods = [pod for pod in self.store.pods if pod.namespace == service.key.namespace]
         return Scene(
             service=service,
             slices=tuple(piece for piece in self.store.slices if piece.service == service.key),
@@ -133,7 +134,7 @@ class Stage:
             network_policies=tuple(
                 policy for policy in self.store.network_policies if policy.namespace == service.key.namespace
             ),
-            pods=tuple(pod.labels for pod in pods if service.selector.items() <= pod.labels.items()),
+            pods=tuple(parse_backend_pod(body) for body in self.scenario.of(PODS) if self.scenario.is_backend(body)),
         )
 
     def _changed(self, resource: Resource, body: Body, gone: bool) -> None:

@@ -5,6 +5,7 @@ Every failure is one of these, and its type says what it means for the loop::
     ConfigurationError      no usable kubeconfig: the process ends before it has started, exit code 2
     ApiError                the API server said no, or nobody answered; never raised bare
     |-- Unreachable         no connection, time-out, 5xx, 429: try again, not before `retry_after`
+    |   `-- Fenced          a write that was not sent, because this process must not write any more
     |-- Unauthorized        401, with freshly read credentials too: wait until they are mended, and say so
     |-- Forbidden           403: wait for the permission, and say so
     |                       (`namespace_terminating`: the namespace is going, nothing is to be done there)
@@ -28,12 +29,13 @@ from __future__ import annotations
 from kubernetes.aio.client import Configuration
 
 from nodeport_access.kube.client import Applied, Client, Listing
-from nodeport_access.kube.configuration import load_configuration
+from nodeport_access.kube.configuration import context_namespace, load_configuration, own_namespace
 from nodeport_access.kube.errors import (
     ApiError,
     Cause,
     ConfigurationError,
     Conflict,
+    Fenced,
     Forbidden,
     Gone,
     Invalid,
@@ -46,6 +48,8 @@ from nodeport_access.kube.lending import Lender, Lent
 from nodeport_access.kube.resources import (
     ENDPOINT_SLICES,
     EVENTS,
+    LEASES,
+    NAMESPACES,
     NETWORK_POLICIES,
     NODES,
     PODS,
@@ -59,6 +63,8 @@ from nodeport_access.kube.wire import Observer
 __all__ = [
     "ENDPOINT_SLICES",
     "EVENTS",
+    "LEASES",
+    "NAMESPACES",
     "NETWORK_POLICIES",
     "NODES",
     "PODS",
@@ -71,6 +77,7 @@ __all__ = [
     "Configuration",
     "ConfigurationError",
     "Conflict",
+    "Fenced",
     "Forbidden",
     "Gone",
     "Invalid",
@@ -84,6 +91,8 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "WatchEvent",
+    "context_namespace",
     "is_object",
     "load_configuration",
+    "own_namespace",
 ]

@@ -1,4 +1,4 @@
-"""The verbs: list, watch, get, create, apply, replace metadata, delete; in and out go plain dicts.
+"""The verbs: list, watch, get, create, replace, apply, replace metadata, delete; in and out go plain dicts.
 
 Not its business: connections, credentials and failures (``wire``), what is written (``plan``).
 """
@@ -14,11 +14,11 @@ from http import HTTPStatus
 from kubernetes.aio.client import Configuration
 
 from nodeport_access.api import FIELD_MANAGER, Body
-from nodeport_access.kube.errors import Gone, NotFound, Unreachable
+from nodeport_access.kube.errors import Forbidden, Gone, NotFound, Unreachable, named
 from nodeport_access.kube.lending import Lender, Told
 from nodeport_access.kube.resources import Resource
 from nodeport_access.kube.streams import WatchEvent, events_of
-from nodeport_access.kube.wire import Call, Observer, Wire, mapping
+from nodeport_access.kube.wire import Call, Fence, Observer, Wire, mapping, unfenced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,11 @@ class Client:
         load: Callable[[], Awaitable[Configuration]],
         observer: Observer,
         time: Callable[[], float] = clock.monotonic,
+        fence: Fence = unfenced,
     ) -> None:
-        """``load`` reads the credentials again when they are refused: ``load_configuration``, its arguments bound."""
-        self._wire = Wire(configuration=configuration, load=load, observer=observer, time=time)
+        """``load`` reads the credentials again when they are refused: ``load_configuration``, its arguments bound.
+        ``fence`` is asked before every write, but of a Lease."""
+        self._wire = Wire(configuration=configuration, load=load, observer=observer, time=time, fence=fence)
 
     @property
     def configuration(self) -> Configuration:
@@ -152,6 +154,22 @@ class Client:
             )
         )[1]
 
+    async def replace(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:
+        """Writes a whole object over exactly the version that ``body`` names by its uid and resourceVersion. Raises
+        Conflict if it has changed, or is not there any more."""
+        return (
+            await self._request(
+                Call(
+                    verb="update",
+                    resource=resource,
+                    method="PUT",
+                    path=resource.path(namespace=namespace, name=name),
+                    query={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+                    body=body,
+                )
+            )
+        )[1]
+
     async def apply(self, resource: Resource, *, namespace: str | None, name: str, body: Body, force: bool) -> Applied:
         """Server-side apply of a whole body under our field manager; fields that the schema does not know are refused.
 
@@ -159,7 +177,10 @@ class Client:
         if another now has its name. Without ``force``, Conflict names in ``causes`` who owns what.
         """
         path = resource.path(namespace=namespace, name=name)
-        status, stored = await self._apply("apply", resource, path=path, body=body, force=force)
+        try:
+            status, stored = await self._apply("apply", resource, path=path, body=body, force=force)
+        except Forbidden as error:
+            raise named(error, resource) from None
         return Applied(object=stored, created=status == HTTPStatus.CREATED)
 
     async def apply_status(self, resource: Resource, *, namespace: str | None, name: str, body: Body) -> Body:

@@ -58,6 +58,23 @@ async def load_configuration(
     return configuration
 
 
+def context_namespace(*, kubeconfig: str | None, context: str | None, environ: Mapping[str, str]) -> str:
+    """The namespace that kubectl would use where none is named: the context's, else the pod's, else ``default``. Raises
+    ConfigurationError where ``load_configuration`` does."""
+    if kubeconfig or environ.get("KUBECONFIG"):
+        paths = [kubeconfig] if kubeconfig else [one for one in environ["KUBECONFIG"].split(os.pathsep) if one]
+        files = _read_files(paths, optional=not kubeconfig)
+        chosen = context or next((it["current-context"] for it in files.values() if it.get("current-context")), "")
+        return str(_named(files, "contexts", "context").get(str(chosen), {}).get("namespace") or "default")
+    return own_namespace() or "default"
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that we run in; empty outside of pods with a service account."""
+    file = Path(SERVICE_TOKEN_FILENAME).with_name("namespace")
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
 def _read_files(paths: list[str], *, optional: bool) -> dict[str, Body]:
     """The kubeconfigs that are there and not empty, by path. kubectl too passes over a missing file of a list."""
     files: dict[str, Body] = {}

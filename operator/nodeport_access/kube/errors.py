@@ -8,12 +8,14 @@ Not its business: what went wrong on the way (``wire``), and what to do about it
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import responses as phrases
 
 from nodeport_access.api import Body
+from nodeport_access.kube.resources import Resource
 
 
 class ConfigurationError(Exception):
@@ -54,6 +56,10 @@ class Unreachable(ApiError):
     ) -> None:
         super().__init__(status=status, reason=reason, message=message, causes=causes)
         self.retry_after = retry_after
+
+
+class Fenced(Unreachable):
+    """A write that was not sent: this process must not write (any more), and will not be tried again by it."""
 
 
 class Unauthorized(ApiError):
@@ -104,6 +110,22 @@ class Invalid(ApiError):
 
 class SchemaOutdated(ApiError):
     """The installed CRD does not know a field that we write."""
+
+    @property
+    def unknown_to_status(self) -> frozenset[str]:
+        """The fields of ``status`` that the API server says it does not know, or in which it does not know a field; of
+        several it names one."""
+        return frozenset(re.findall(r"\.status\.(\w+)[^:\s]*: field not declared in schema", self.message))
+
+
+def named(error: Forbidden, resource: Resource) -> Forbidden:
+    """A refused apply with the permission that is missing. Where it is the one to create, older API servers (1.31 does)
+    end after "is forbidden:" (``withAuthorization`` in k8s.io/apiserver/pkg/endpoints/handlers/update.go)."""
+    message = error.message.rstrip()
+    if not message.endswith("is forbidden:"):
+        return error
+    missing = f'cannot create resource "{resource.plural}" in API group "{resource.group}"'
+    return Forbidden(status=error.status, reason=error.reason, message=f"{message} {missing}", causes=error.causes)
 
 
 def status_of(body: bytes) -> Body:

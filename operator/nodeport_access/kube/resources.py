@@ -42,4 +42,6 @@ NETWORK_POLICIES = Resource(group="networking.k8s.io", version="v1", plural="net
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice")
 NODES = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
+LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 EVENTS = Resource(group="events.k8s.io", version="v1", plural="events", kind="Event")

@@ -1,6 +1,6 @@
 """One request and its answer on the wire: pools, credentials, time limits; a failure is an ApiError.
 
-Not its business: which requests there are (``client``), and when to try again.
+Not its business: which requests there are (``client``), when to try again, and who may write (a ``Fence`` knows).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import copy
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import inf
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,8 +24,16 @@ from kubernetes.aio.config import ConfigException
 
 from nodeport_access import __version__
 from nodeport_access.api import Body
-from nodeport_access.kube.errors import ConfigurationError, Unauthorized, Unreachable, one_line, refusal, status_of
-from nodeport_access.kube.resources import Resource
+from nodeport_access.kube.errors import (
+    ConfigurationError,
+    Fenced,
+    Unauthorized,
+    Unreachable,
+    one_line,
+    refusal,
+    status_of,
+)
+from nodeport_access.kube.resources import LEASES, Resource
 
 USER_AGENT = f"nodeport-access/{__version__}"
 
@@ -37,6 +47,15 @@ RENEWAL_PAUSE_SECONDS = 5.0
 
 Observer = Callable[[str, str, int, float], None]
 """Told of every request: verb, plural of the resource, HTTP status (0 = no answer), seconds."""
+
+Fence = Callable[[], float]
+"""How long a write that is sent now may take in all, in seconds; 0 where none may be sent."""
+_fenced = ContextVar("_fenced", default=False)
+
+
+def unfenced() -> float:
+    """Where nobody else writes."""
+    return inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +71,11 @@ class Call:
     content_type: str = "application/json"
     accept: str = "application/json"
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether only who leads may send it. Leases decide who that is, by versions of their own."""
+        return self.method != "GET" and self.resource != LEASES
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -64,10 +88,11 @@ class Answer:
 class Connection:
     """Two pools with the same credentials, so that watches cannot starve requests; closed after its last user."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, *, fence: Fence) -> None:
         unlimited = copy.deepcopy(configuration)
         unlimited.connection_pool_maxsize = 0  # aiohttp: no limit; every watch holds a connection for minutes
         self.configuration = configuration
+        configuration.trace_configs = [_asking(fence)]
         self.requests: Any = ApiClient(configuration)  # its methods carry no annotations
         self.watches: Any = ApiClient(unlimited)
         self._users = 0
@@ -116,11 +141,13 @@ class Wire:
         load: Callable[[], Awaitable[Configuration]],
         observer: Observer,
         time: Callable[[], float],
+        fence: Fence,
     ) -> None:
         self._load = load
+        self._fence = fence
         self.observer = observer
         self.time = time
-        self.connection = Connection(configuration)
+        self.connection = Connection(configuration, fence=fence)
         self._renewing = asyncio.Lock()
         self._renewed_at = float("-inf")
 
@@ -149,7 +176,10 @@ class Wire:
         """Sends the request and reads the answer, of an open watch only its head. Raises Unreachable."""
         api = connection.watches if streaming else connection.requests
         host: str = api.configuration.host
-        query = f"?{urlencode(call.query)}" if call.query else ""
+        seconds = min(REQUEST_SECONDS, _seconds(self._fence)) if call.is_fenced else REQUEST_SECONDS
+        # The API server too gives up then, also where this process stands still and could not cut the connection.
+        ending = {"timeout": f"{seconds * 1000:.0f}ms"} if seconds < REQUEST_SECONDS else {}
+        query = urlencode({**call.query, **ending})
         headers = {
             "Accept": call.accept,
             "Content-Type": call.content_type,
@@ -157,17 +187,18 @@ class Wire:
             **await connection.credentials(path=call.path, method=call.method),
         }
         limits = aiohttp.ClientTimeout(
-            total=None if streaming else REQUEST_SECONDS,
+            total=None if streaming else seconds,
             sock_connect=CONNECT_SECONDS,
             sock_read=SILENCE_SECONDS if streaming else None,
         )
         started, status, body = self.time(), 0, b""
+        _fenced.set(call.is_fenced)
         try:
             with reaching(host):
                 async with asyncio.timeout(REQUEST_SECONDS if streaming else None):
                     sent = await api.rest_client.request(
                         call.method,
-                        f"{host}{call.path}{query}",
+                        f"{host}{call.path}{'?' if query else ''}{query}",
                         headers=headers,
                         body=call.body,
                         _request_timeout=limits,
@@ -191,9 +222,32 @@ class Wire:
                 except (ConfigurationError, TimeoutError) as error:
                     message = f"credentials refused, and not to be read again: {one_line(error)}"
                     raise Unauthorized(status=401, reason="Unauthorized", message=message) from error
-                self.connection = Connection(configuration)
+                self.connection = Connection(configuration, fence=self._fence)
                 await refused.retire()
             return self.connection
+
+
+def _asking(fence: Fence) -> aiohttp.TraceConfig:
+    """Asks the fence for each write once more, in the last moment: a process that was stopped while it waited for a
+    connection, or for its turn in the loop, does not know for how long.
+
+    aiohttp calls this right before it hands the body to the socket, and the head with it; nothing is awaited between.
+    """
+
+    async def ask(*_: object) -> None:
+        if _fenced.get():
+            _seconds(fence)
+
+    asking = aiohttp.TraceConfig()
+    asking.on_request_chunk_sent.append(ask)
+    return asking
+
+
+def _seconds(fence: Fence) -> float:
+    """What a write may take that is sent now. Raises Fenced."""
+    if not (seconds := fence()) > 0:
+        raise Fenced(message="not sent, as this process does not hold the lease (any more)")
+    return seconds
 
 
 @contextmanager
@@ -220,6 +274,8 @@ def reaching(host: str) -> Iterator[None]:
     except TimeoutError as error:
         raise Unreachable(message=f"{host} did not answer in time") from error
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        if isinstance(error.__cause__, Fenced):  # raised in the middle of sending
+            raise error.__cause__ from None
         raise Unreachable(message=f"{host} cannot be reached: {one_line(error)}") from error
 
 

@@ -7,7 +7,7 @@ cluster (`expected`).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.api.access import Json
@@ -184,22 +184,28 @@ def _others(guard: Guard) -> Iterator[Json]:
 
 def _opens(guard: Guard, spec: Json, policy: Json, port: Json) -> bool:
     """Whether it admits an address to a port of the Service that the allowlist does not."""
-    target, number = port["targetPort"], _number(guard, port)
     mine: set[str] = set()
     for entry in policy["spec"].get("allowedCIDRs") or ():
         named = "ports" not in entry or port.get("name") in entry["ports"] or port["port"] in entry["ports"]
         if named and guard.in_force(entry):
             mine |= block(entry["cidr"], entry.get("except", ()))
-    theirs: set[str] = set()
+    theirs = {one for rule in _rules(guard, spec, port) for one in _addresses(rule)}
+    return any(ipaddress.ip_address(one).version in _versions(guard) for one in theirs - mine)
+
+
+def _versions(guard: Guard) -> set[int]:
+    return {{"IPv4": 4, "IPv6": 6}[one] for one in guard.families}
+
+
+def _rules(guard: Guard, spec: Json, port: Json) -> Iterator[Json]:
+    """The rules that may be about a port of the Service."""
+    target, number = port["targetPort"], _number(guard, port)
     for rule in spec.get("ingress") or () if "Ingress" in spec.get("policyTypes", ["Ingress"]) else ():
         ports = {one["port"] for one in rule.get("ports") or ()}
         # A number may have any name, and a name that no EndpointSlice resolves may be any number.
         doubtful = str if isinstance(target, int) else int if number is None else ()
         if not ports or ports & {target, number} or any(isinstance(one, doubtful) for one in ports):
-            theirs |= _addresses(rule)
-    family = {"IPv4": 4, "IPv6": 6}
-    wanted = {family[one] for one in guard.families}
-    return any(ipaddress.ip_address(one).version in wanted for one in theirs - mine)
+            yield rule
 
 
 def _number(guard: Guard, port: Json) -> int | None:
@@ -220,14 +226,30 @@ def _enforceable(guard: Guard, policy: Json) -> str:
     sharing = [one for name, one in guard.seen.objects["Service"].items() if name != guard.name and _shares(guard, one)]
     if any(one["spec"].get("externalTrafficPolicy") != "Local" for one in sharing):
         return "False UnguardedClusterService"
+    if any(_covers_nodes(guard, _blocks(guard, other["spec"])) for other in _others(guard)):
+        return "False OtherPolicyCoversNodes"
     if sharing:
         return "False UnguardedService"
-    networks = [
-        ipaddress.ip_network(text) for who in guard.allow(policy).values() for text in who if not text.startswith("{")
-    ]
+    allowed = [text for who in guard.allow(policy).values() for text in who if not text.startswith("{")]
+    return "False AllowlistCoversNodes" if _covers_nodes(guard, allowed) else "True NothingBypasses"
+
+
+def _covers_nodes(guard: Guard, cidrs: Iterable[str]) -> bool:
+    """Whether an address of a node or its pods is in a list that does not admit everyone."""
+    networks = [network for network in map(ipaddress.ip_network, cidrs) if network.prefixlen]
     nodes = [ipaddress.ip_network(text) for node in guard.seen.nodes for text in _node_networks(node)]
-    covers = any(one.version == node.version and one.overlaps(node) for one in networks for node in nodes)
-    return "False AllowlistCoversNodes" if covers else "True NothingBypasses"
+    return any(
+        one.version == node.version and one.version in _versions(guard) and one.overlaps(node)
+        for one in networks
+        for node in nodes
+    )
+
+
+def _blocks(guard: Guard, spec: Json) -> Iterator[str]:
+    """The networks of the rules that may be about a port of the Service."""
+    for port in (guard.service or {})["spec"].get("ports", ()):
+        for rule in _rules(guard, spec, port):
+            yield from (peer["ipBlock"]["cidr"] for peer in rule.get("from") or () if "ipBlock" in peer)
 
 
 def _shares(guard: Guard, other: Json) -> bool:

@@ -51,7 +51,7 @@ PEERS: tuple[Json, ...] = (
     {"namespaceSelector": {"matchLabels": {"region": "foo"}}},
     {"podSelector": {}},
 )
-FOREIGN_CIDRS = ("0.0.0.0/0", "203.0.113.0/25", "10.2.3.4/32")
+FOREIGN_CIDRS = ("0.0.0.0/0", "203.0.113.0/25", "10.102.123.0/24")
 CIDRS: tuple[str, ...] = (
     *(cidr for entry in ENTRIES for cidr in (entry["cidr"], *entry.get("except", ()))),
     *FOREIGN_CIDRS,

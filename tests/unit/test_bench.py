@@ -1,0 +1,90 @@
+"""What becomes of measured figures: ratios within a round, tables, the page, and which write ends a measurement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bench import compiling
+from bench.results import Record, Results, spread, table
+from bench.trace import Request, applied_at
+from docs import benchmarks_page
+
+
+def record(contender: str, round: int, value: float, *, size: int = 100) -> Record:
+    return Record(measurement="storm", size=size, round=round, contender=contender, figure="f [s]", value=value)
+
+
+def results(*records: Record) -> Results:
+    return Results(machine={"processors": "2", "load before": "0.1"}, command="python -m bench storm", records=records)
+
+
+def test_a_ratio_is_taken_within_a_round() -> None:
+    """A machine that is ten times slower in one round changes nothing."""
+    measured = results(record("ours", 0, 2), record("bare", 0, 1), record("ours", 1, 20), record("bare", 1, 10))
+    assert measured.ratios(size=100, rival="bare", figure="f [s]") == [2, 2]
+
+
+def test_a_round_that_one_of_the_two_lacks_gives_no_ratio() -> None:
+    measured = results(record("ours", 0, 2), record("ours", 1, 4), record("bare", 1, 1))
+    assert measured.ratios(size=100, rival="bare", figure="f [s]") == [4]
+
+
+def test_a_table_has_a_line_for_each_size_and_ours_first() -> None:
+    measured = results(
+        record("bare", 0, 1, size=1000), record("ours", 0, 3, size=1000), record("bare", 0, 1), record("ours", 0, 2)
+    )
+    assert table(measured, measurement="storm").splitlines() == [
+        "| figure | N | ours | bare | ours ÷ bare |",
+        "| --- | --- | ---: | ---: | ---: |",
+        "| f [s] | 100 | 2 | 1 | 2 |",
+        "| f [s] | 1,000 | 3 | 1 | 3 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([], "-"), ([1.23456], "1.23"), ([3, 1, 2], "2 (1..3)"), ([12345.6], "12,346"), ([0.0001234], "0.000123")],
+)
+def test_a_spread_is_the_median_with_the_least_and_the_most(values: list[float], text: str) -> None:
+    assert spread(values) == text
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+    written = results(record("ours", 0, 2), record("bare", 0, 1))
+    written.write(tmp_path / "figures.json")
+    read = Results.read(tmp_path / "figures.json")
+    assert (read.machine, read.command, tuple(read.records)) == (written.machine, written.command, written.records)
+
+
+def test_a_page_without_figures_says_so_and_one_with_figures_says_where_they_come_from() -> None:
+    assert benchmarks_page.figures(None) == f"{benchmarks_page.NONE}\n"
+    page = benchmarks_page.figures(results(record("ours", 0, 2)))
+    assert "load before 0.1" in page
+    assert "| f [s] | 100 | 2 |" in page
+
+
+def test_applied_is_when_the_last_first_write_was_answered() -> None:
+    """Neither a second write of the same counts, nor one that failed, nor one of something else."""
+
+    def write(resource: str, name: str, end: float, *, code: int = 200) -> Request:
+        return Request(verb="patch", resource=resource, namespace="n", name=name, code=code, begin=end - 0.1, end=end)
+
+    requests = [
+        write("services", "s", 1, code=409),
+        write("services", "s", 2),
+        write("nodeportaccesspolicies/status", "p", 3),
+        write("services", "s", 4),
+        write("events", "e", 5),
+    ]
+    assert applied_at(requests) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_ways_of_compiling_let_in_the_same_addresses(seed: int) -> None:
+    """`compiled` refuses to measure where they disagree."""
+    figures = compiling.compiled(count=30, random=Random(seed), seconds=0)
+    assert figures["ours"]["compile [ms]"] > 0
+    assert figures["plain"]["compile [ms]"] > 0
