@@ -1,0 +1,41 @@
+"""The tables of `benchmarks.md`, from the figures that `make bench` has kept, and nothing where none are kept.
+
+Not its business: measuring (`bench`), and the prose, which stands in the page itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.__main__ import ALL
+from bench.plots import PICTURES
+from bench.results import Results, table
+from docs import markers
+
+FIGURES = Path(__file__).with_name("benchmark-figures.json")
+NONE = "No figures are kept yet: they count only from a machine that does nothing else."
+
+
+def filled(page: str) -> str:
+    """The page with the parts between its markers made anew. Raises ValueError where a marker is missing."""
+    results = Results.read(FIGURES) if FIGURES.exists() else None
+    return markers.filled(page, {"figures": figures(results)}, name="benchmarks.md")
+
+
+def figures(results: Results | None) -> str:
+    if results is None:
+        return f"{NONE}\n"
+    return "\n".join(_parts(results))
+
+
+def _parts(results: Results) -> Iterator[str]:
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    yield f"Measured on: {machine}.\nBy: `{results.command}`.\n"
+    measured = {record.measurement for record in results.records}
+    for measurement in ALL:
+        if measurement in measured:
+            yield f"### {measurement}\n\n{table(results, measurement=measurement)}"
+    for name, figure in PICTURES.items():
+        if (FIGURES.parent / name).exists():
+            yield f"![{figure}, by the number of policies]({name})\n"
