@@ -1,0 +1,132 @@
+"""Who is measured: our operator and its rivals, each as a process of its own under a ServiceAccount's token.
+
+Not its business: what they are measured by (`bench.measures`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.world import PEER_ACCOUNT, PEER_NAMESPACE, PEER_USER, ticks
+from nodeport_access.workers import WORKERS
+from testbed import operator_process, programs
+from testbed.control_plane import ControlPlane
+from testbed.failure import Failure
+from testbed.operator_process import ROOT, clean_environment
+from testbed.processes import SupervisedProcess, tail
+
+_PEERS = Path(__file__).with_name("peers")
+
+
+class ContenderFailed(Failure):
+    """A contender ended while it was measured; the message carries the end of its log."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One of those who are measured. `command` makes its command line of a kubeconfig and of whether it is to list as
+    many kinds as ours does, which only the bare one can leave."""
+
+    name: str
+    about: str
+    command: Callable[[Path, bool], list[str]]
+    user: str = PEER_USER
+
+    def start(self, control_plane: ControlPlane, *, log: Path, all_kinds: bool = False) -> Running:
+        """Start it. The token is made before, so that it is not part of the start."""
+        namespace, account = PEER_NAMESPACE, PEER_ACCOUNT
+        if self.user != PEER_USER:
+            namespace, account = operator_process.NAMESPACE, operator_process.SERVICE_ACCOUNT
+        kubeconfig = control_plane.service_account_kubeconfig(namespace=namespace, name=account)
+        environment = {
+            **clean_environment(os.environ),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)]),
+            "KUBECONFIG": str(kubeconfig),
+            "WORKERS": str(WORKERS),
+        }
+        process = SupervisedProcess(
+            command=self.command(kubeconfig, all_kinds),
+            log=log,
+            folder=log.parent,
+            environment=environment,
+            hold=[control_plane.lock],
+        )
+        return Running(contender=self, process=process, started=_started(process.pid))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A contender that runs. `started` is when its process began, in seconds since the epoch, to 10 ms."""
+
+    contender: Contender
+    process: SupervisedProcess
+    started: float
+
+    def check(self) -> None:
+        """Raises ContenderFailed where it has ended."""
+        if (code := self.process.exit_code()) is not None:
+            raise ContenderFailed(f"{self.contender.name} ended with code {code}:\n{tail(self.process.log)}")
+
+    def cpu_seconds(self) -> float:
+        """What it has used until now, all its threads together, to 10 ms."""
+        return ticks(self.process.pid) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mib(self) -> float:
+        """What it holds in memory now (VmRSS of proc(5))."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+    def stop(self) -> None:
+        self.process.send(signal.SIGTERM)
+        self.process.end()
+
+
+def contenders() -> Mapping[str, Contender]:
+    """All of them by name. The Go one is built at the first call, which takes minutes."""
+    go = programs.find(programs.PEERS)["go-operator"]
+    all_of_them = (
+        Contender(
+            name="ours",
+            about="the operator of this repository",
+            command=lambda kubeconfig, _: [
+                *(sys.executable, "-m", "nodeport_access", "run", "--kubeconfig", str(kubeconfig)),
+                *("--metrics-bind-address", "127.0.0.1:0", "--health-bind-address", "127.0.0.1:0"),
+            ],
+            user=operator_process.USER,
+        ),
+        Contender(
+            name="bare",
+            about="an asyncio client with the same writes and nothing else",
+            command=lambda kubeconfig, all_kinds: [
+                *(sys.executable, str(_PEERS / "bare.py"), "--kubeconfig", str(kubeconfig)),
+                *("--workers", str(WORKERS), *(["--all-kinds"] if all_kinds else [])),
+            ],
+        ),
+        Contender(
+            name="go",
+            about="a controller-runtime operator without a client-side rate limit",
+            command=lambda kubeconfig, _: [str(go), f"--kubeconfig={kubeconfig}", f"--workers={WORKERS}"],
+        ),
+        Contender(
+            name="kopf",
+            about="handlers as Kopf's documentation teaches them, with the kubernetes client",
+            command=lambda *_: [
+                *(sys.executable, "-m", "kopf", "run", "--all-namespaces", "--standalone"),
+                str(_PEERS / "kopf_idiomatic.py"),
+            ],
+        ),
+    )
+    return {one.name: one for one in all_of_them}
+
+
+def _started(pid: int) -> float:
+    """When a process began (proc(5), field 22 of `stat`: ticks since boot)."""
+    begin = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - begin / os.sysconf("SC_CLK_TCK")
+    return time.time() - age

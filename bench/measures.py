@@ -1,0 +1,214 @@
+"""The measurements of one contender's life: converge, memory, idle, drift, storm, restart. All of them from outside.
+
+Not its business: whose turn it is, and what the figures come to (`bench.rounds`, `bench.results`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import quantiles
+
+from bench.contenders import Contender, Running
+from bench.trace import POLICY_STATUS, Request, Trace, applied_at
+from bench.world import World
+from testbed.credentials import ADMIN
+from testbed.waiting import wait_for
+
+SERVICES = "services"
+APPLIED = "applied, start-up included [s]"
+APPLIED_SINCE_FIRST = "applied, from the first request on [s]"
+WRITES = "writes per policy"
+RESIDENT = "resident [MiB]"
+IDLE_CPU = "idle CPU [% of a core]"
+IDLE_CALLS = "idle calls but watches and the lease"
+DRIFT_P50 = "drift repaired, p50 [ms]"
+DRIFT_P99 = "drift repaired, p99 [ms]"
+STORM = "storm, first change to last repair [s]"
+STORM_TAIL = "storm, last change to last repair [s]"
+RESTART_WRITES = "restart, writes"
+RESTART_QUIET = "restart, until quiet [s]"
+REPAIR = "restart, first repair, start-up included [s]"
+REPAIR_SINCE_FIRST = "restart, first repair, from the first request on [s]"
+
+FIGURES_OF: Mapping[str, tuple[str, ...]] = {
+    "converge": (APPLIED, APPLIED_SINCE_FIRST, WRITES),
+    "memory": (RESIDENT,),
+    "idle": (IDLE_CPU, IDLE_CALLS),
+    "drift": (DRIFT_P50, DRIFT_P99),
+    "storm": (STORM, STORM_TAIL),
+    "restart": (REPAIR, REPAIR_SINCE_FIRST, RESTART_QUIET, RESTART_WRITES),
+}
+"""What each measurement comes to, in the order of a life: what comes later finds the world as the one before left it,
+with everything applied."""
+
+_PATIENCE, _PATIENCE_EACH = 120.0, 0.2
+"""Seconds within which everything must be applied, and more for each policy: the slowest needs a tenth of that."""
+_DRIFT_PAUSE = 0.05
+_SAMPLE, _BUSY_SHARE, _CALM_SECONDS = 0.1, 0.2, 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """One contender on a world that was just reset, and what is measured of it, by names with units in them."""
+
+    world: World
+    contender: Contender
+    folder: Path
+    idle_seconds: float = 60
+    drifts: int = 200
+    random: Random = field(default_factory=lambda: Random(0))
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def run(self, measurements: Sequence[str]) -> Mapping[str, float]:
+        """Everything else needs a world in which all is applied, so `converge` is always part of it."""
+        steps: Mapping[str, Callable[[Running, Trace], None]] = {
+            "memory": self._memory,
+            "idle": self._idle,
+            "drift": self._drift,
+            "storm": self._storm,
+        }
+        with self._running() as (running, trace):
+            self._converge(running, trace)
+            for name in FIGURES_OF:
+                if name in measurements and name in steps:
+                    steps[name](running, trace)
+        if "restart" in measurements:
+            self._restart()
+        return self.figures
+
+    # --- one after the other -----------------------------------------------------------------------------------------
+
+    def _converge(self, running: Running, trace: Trace) -> None:
+        self._wait_until_applied(running, trace, resource=POLICY_STATUS, count=len(self.world.guarded))
+        requests = trace.requests()
+        done = applied_at(requests)
+        self.figures.update(
+            {
+                APPLIED: done - running.started,
+                APPLIED_SINCE_FIRST: done - _first(requests),
+                WRITES: sum(one.is_write for one in requests) / len(self.world.guarded),
+            }
+        )
+
+    def _memory(self, running: Running, _: Trace) -> None:
+        self._quiet_from(running)
+        self.figures[RESIDENT] = running.resident_mib()
+
+    def _idle(self, running: Running, trace: Trace) -> None:
+        self._quiet_from(running)
+        before, begin, used = len(trace.requests()), time.monotonic(), running.cpu_seconds()
+        time.sleep(self.idle_seconds)
+        share = (running.cpu_seconds() - used) / (time.monotonic() - begin)
+        calls = Counter(f"{one.verb} {one.resource}" for one in trace.requests()[before:])
+        self.figures[IDLE_CPU] = 100 * share
+        self.figures[IDLE_CALLS] = sum(
+            count for call, count in calls.items() if not call.startswith("watch ") and "leases" not in call
+        )
+
+    def _drift(self, running: Running, trace: Trace) -> None:
+        """Somebody opens one Service after the other at a fixed pace, whether the one before is repaired or not."""
+        some = self.random.sample(self.world.guarded, min(self.drifts, len(self.world.guarded)))
+        before, somebody = trace.count(SERVICES), self._somebody()
+        due = time.monotonic()
+        for one in some:
+            time.sleep(max(0.0, due - time.monotonic()))
+            self.world.open_service(one)
+            due += _DRIFT_PAUSE
+        self._wait_until_applied(running, trace, resource=SERVICES, count=before + len(some))
+        repairs = _repairs(somebody, trace)
+        percent = quantiles((repaired - opened for opened, repaired in repairs), n=100, method="inclusive")
+        self.figures[DRIFT_P50] = 1000 * percent[49]
+        self.figures[DRIFT_P99] = 1000 * percent[98]
+
+    def _storm(self, running: Running, trace: Trace) -> None:
+        """Somebody opens all Services, as fast as the API server takes it."""
+        before, somebody = trace.count(SERVICES), self._somebody()
+        self.world.open_services(self.world.guarded)
+        self._wait_until_applied(running, trace, resource=SERVICES, count=before + len(self.world.guarded))
+        repairs = _repairs(somebody, trace)
+        last = max(repaired for _, repaired in repairs)
+        self.figures[STORM] = last - min(opened for opened, _ in repairs)
+        self.figures[STORM_TAIL] = last - max(opened for opened, _ in repairs)
+
+    def _restart(self) -> None:
+        """Once with everything applied, and once with one Service opened while it was away."""
+        with self._running(all_kinds=True) as (running, trace):
+            rests_from = self._quiet_from(running)
+            requests = trace.requests()
+            quiet = max(rests_from, *(one.end for one in requests if one.verb != "watch"))
+            self.figures[RESTART_WRITES] = sum(one.is_write for one in requests)
+            self.figures[RESTART_QUIET] = quiet - running.started
+        victim = self.random.choice(self.world.guarded)
+        somebody = self._somebody()
+        self.world.open_service(victim)
+        with self._running(all_kinds=True) as (running, trace):
+            self._wait_until_applied(running, trace, resource=SERVICES, count=1)
+            [(_, repaired)] = _repairs(somebody, trace)
+            self.figures[REPAIR] = repaired - running.started
+            self.figures[REPAIR_SINCE_FIRST] = repaired - _first(trace.requests())
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _running(self, *, all_kinds: bool = False) -> Iterator[tuple[Running, Trace]]:
+        trace = Trace(self.world.control_plane, user=self.contender.user)
+        log = self.folder / f"{self.contender.name}.log"
+        running = self.contender.start(self.world.control_plane, log=log, all_kinds=all_kinds)
+        try:
+            yield running, trace
+        finally:
+            running.stop()
+
+    def _wait_until_applied(self, running: Running, trace: Trace, *, resource: str, count: int) -> None:
+        """At least `count` writes to a resource, and then everything in its place."""
+
+        def enough() -> bool:
+            running.check()
+            return trace.count(resource) >= count
+
+        seconds = _PATIENCE + _PATIENCE_EACH * len(self.world.guarded)
+        what = f"{self.contender.name} to write {count} times to {resource}"
+        wait_for(enough, seconds=seconds, what=what, every=0.2)
+
+        def applied() -> bool:
+            running.check()
+            missing = self.world.missing()
+            assert not missing, missing
+            return True
+
+        wait_for(applied, seconds=seconds, what=f"{self.contender.name} to apply everything", every=1)
+
+    def _quiet_from(self, running: Running) -> float:
+        """When it was last seen at work, in seconds since the epoch; returns once it has rested for three seconds."""
+        last_busy, used = time.time(), running.cpu_seconds()
+        while (now := time.time()) - last_busy < _CALM_SECONDS:
+            running.check()
+            time.sleep(_SAMPLE)
+            before, used = used, running.cpu_seconds()
+            if used - before >= _BUSY_SHARE * _SAMPLE:
+                last_busy = now + _SAMPLE
+        return last_busy
+
+    def _somebody(self) -> Trace:
+        return Trace(self.world.control_plane, user=ADMIN)
+
+
+def _first(requests: Sequence[Request]) -> float:
+    return min(one.begin for one in requests)
+
+
+def _repairs(somebody: Trace, contender: Trace) -> list[tuple[float, float]]:
+    """For each Service that somebody opened: when that arrived at the API server, and when the first write after it was
+    answered. Not from when the opening was answered: a repair may be there before that."""
+    opened = {one.name: one.begin for one in somebody.requests() if one.is_write and one.resource == SERVICES}
+    repaired: dict[str, float] = {}
+    for one in contender.requests():
+        if one.is_wanted and one.resource == SERVICES and one.begin > opened.get(one.name, one.begin):
+            repaired.setdefault(one.name, one.end)
+    return [(opened[name], repaired[name]) for name in opened]
