@@ -46,9 +46,15 @@ class _Namespace:
     services: SelectorIndex = field(default_factory=SelectorIndex)
     network_policies: SelectorIndex = field(default_factory=SelectorIndex)
     policies: dict[str, Policy] = field(default_factory=dict)
+    enforcing: frozenset[str] | None = None
 
     def __bool__(self) -> bool:
         return any((self.pods, self.selectors, self.services, self.network_policies, self.policies))
+
+    def enforcing_names(self) -> frozenset[str]:
+        if self.enforcing is None:
+            self.enforcing = frozenset(name for name, policy in self.policies.items() if policy.enforcing)
+        return self.enforcing
 
 
 class Store:
@@ -71,6 +77,9 @@ class Store:
         self.nodes: Shelf[Node] = Shelf(parse=parse_node, changed=self._node_changed)
         self.pods: Shelf[Pod] = Shelf(parse=parse_pod, changed=self._pod_changed)
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(_Namespace)
+        # Asked for in every pass, and changed rarely: in a pass only what bears on its Service may cost anything.
+        self._policy_namespaces: frozenset[str] = frozenset()
+        self._nodes_by_name: tuple[Node, ...] | None = None
         self._claimants: defaultdict[ServiceKey, set[PolicyKey]] = defaultdict(set)
         self._made_for: defaultdict[ServiceKey, set[str]] = defaultdict(set)
         self._children_of: defaultdict[PolicyKey, set[str]] = defaultdict(set)
@@ -83,7 +92,7 @@ class Store:
 
     def policy_namespaces(self) -> frozenset[str]:
         """The namespaces that hold policies."""
-        return frozenset(namespace for namespace, known in self._namespaces.items() if known.policies)
+        return self._policy_namespaces
 
     def guarded(self, key: ServiceKey) -> bool:
         """Whether a living Enforce policy keeps this Service Local."""
@@ -118,12 +127,17 @@ class Store:
                 for name in sorted(self._slices_of.get(key, ()))
                 if (piece := self.slices.get(key.namespace, name))
             ),
-            nodes=tuple(sorted(self.nodes, key=lambda node: node.name)),
+            nodes=self._sorted_nodes(),
             sharing=tuple((other, self.guarded(other.key)) for other in self._sharing(key, labels) if other.exposed),
             pods_listed=self.pods.listed(key.namespace),
             nodes_listed=self.nodes.listed(""),
-            enforcing_names=frozenset(name for name, policy in known.policies.items() if policy.enforcing),
+            enforcing_names=known.enforcing_names(),
         )
+
+    def _sorted_nodes(self) -> tuple[Node, ...]:
+        if self._nodes_by_name is None:
+            self._nodes_by_name = tuple(sorted(self.nodes, key=lambda node: node.name))
+        return self._nodes_by_name
 
     def cluster(self) -> Cluster:
         """All that is known, at one instant; nothing is looked at, so it costs next to nothing."""
@@ -202,7 +216,6 @@ class Store:
             self._touch(ServiceKey(service.key.namespace, name))
 
     def _policy_changed(self, old: Policy | None, new: Policy | None) -> None:
-        before = self.policy_namespaces()
         for policy in (old, new):
             if policy is not None:
                 self._namespaces[policy.key.namespace].policies.pop(policy.key.name, None)
@@ -215,11 +228,13 @@ class Store:
             if policy is not None and _standing(old) != _standing(new):
                 self._touch_sharing(self.services.get(policy.service.namespace, policy.service.name))
                 self._touch_children_of(policy)
-        for policy in (old, new):
-            if policy is not None:
-                self._forget_empty(policy.key.namespace)
-        if (after := self.policy_namespaces()) != before:
-            self.on_namespaces(after)
+        for namespace in {policy.key.namespace for policy in (old, new) if policy is not None}:
+            if (old is not None and old.enforcing) != (new is not None and new.enforcing):
+                self._namespaces[namespace].enforcing = None
+            self._forget_empty(namespace)
+            if (namespace in self._policy_namespaces) != bool(self._known(namespace).policies):
+                self._policy_namespaces ^= {namespace}
+                self.on_namespaces(self._policy_namespaces)
 
     def _touch_children_of(self, policy: Policy) -> None:
         """Children that were made for another Service, for which an earlier policy of this name stood."""
@@ -318,6 +333,7 @@ class Store:
                 self._touch(piece.service)
 
     def _node_changed(self, _old: Node | None, _new: Node | None) -> None:
+        self._nodes_by_name = None
         for key in self._claimants:
             self.on_touched(key)
 
