@@ -107,6 +107,7 @@ class Controller:
             time=time,
             log=log,
             complaints=complaints,
+            caught_up=self._queue.caught_up,
         )
         shared: dict[str, Any] = {
             "client": client,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from logging import Logger
 
@@ -27,7 +27,7 @@ from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalle
 from nodeport_access.patience import Patience
 from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
-from nodeport_access.reporter import Later, Reporter
+from nodeport_access.reporter import Later, Reported, Reporter
 from nodeport_access.snapshot import Snapshot
 from nodeport_access.status import CRD_OUTDATED, Drift, drift_of
 from nodeport_access.store import Store
@@ -56,6 +56,7 @@ class _Pass:
 
     failures: dict[str, Failure] = field(default_factory=dict)
     drifts: dict[PolicyKey, Drift] = field(default_factory=dict)
+    told: dict[PolicyKey, Policy] = field(default_factory=dict)
     delays: list[float] = field(default_factory=list)
     put_off: dict[str, float] = field(default_factory=dict)
     tried_in_vain: bool = False
@@ -65,7 +66,8 @@ class _Pass:
 
 
 class Reconciler:
-    """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event."""
+    """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event,
+    ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then."""
 
     def __init__(
         self,
@@ -78,7 +80,9 @@ class Reconciler:
         time: Callable[[], float],
         log: Logger,
         complaints: Complaints | None = None,
+        caught_up: Callable[[ServiceKey], None] = lambda _: None,
     ) -> None:
+        self._caught_up = caught_up
         self._store = store
         self._metrics = metrics
         self._tell = tell
@@ -146,7 +150,17 @@ class Reconciler:
             if not policy.deleting:
                 await self._report(after, policy, current)
         self._tidy(key, after)
+        if (due or current.told) and not (current.failures or current.delays or current.retry):
+            self._overlook_echoes(key, after, current)
         return _outcome(after, current)
+
+    def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
+        """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,
+        another pass would find nothing; it would cost as much as this one."""
+        now = self._store.snapshot(key, self._clock())
+        told = tuple(current.told.get(policy.key, policy) for policy in after.policies)
+        if now == replace(after, now=now.now, policies=told) and not plan(now):
+            self._caught_up(key)
 
     async def _attempt(self, key: ServiceKey, write: Write, current: _Pass) -> None:
         if write.policy in current.stopped:
@@ -260,6 +274,8 @@ class Reconciler:
             return
         self._complaints.settle((snapshot.key, policy.key))
         match left:
+            case Reported(Policy() as told):
+                current.told[policy.key] = told
             case Later(None):
                 current.retry = "the policy has changed meanwhile"
             case Later(delay) if delay is not None:

@@ -27,7 +27,10 @@ INTERVAL_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Nothing is left to report."""
+    """Nothing is left to report. ``policy``: as it stands with the status that was written for it, None where none was,
+    or where another stands."""
+
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ class Reporter:
         self._note_ready(policy, ready)
         if outdated is not None:
             raise outdated
-        return Reported()
+        stored = self._store.policies.get(policy.key.namespace, policy.key.name)
+        return Reported(stored if stored is not None and same_status(stored.status, wanted) else None)
 
     async def _apply_as_far_as_known(self, policy: Policy, wanted: Body) -> tuple[Body, Body, SchemaOutdated | None]:
         """Applies what the installed CRD knows of a status: the answer, what was sent, and the error where that is not

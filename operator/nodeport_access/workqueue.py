@@ -192,6 +192,12 @@ class WorkQueue(Generic[K]):
         if touched is not None:
             self._enter(key, touched)
 
+    def caught_up(self, key: K) -> None:
+        """Let the touches of `key` until now count as answered: whoever holds it in processing has just read the world
+        anew, and nothing is left to do. Later ones count."""
+        self._again.pop(key, None)
+        self._urgent_again.discard(key)
+
     def shut_down(self) -> None:
         """End the work: every `get` raises ShutDown, keys in processing may finish, all others are dropped."""
         self._stopped = True

@@ -92,6 +92,7 @@ class Operator:
     def __init__(self, *bodies: Body, cluster: ModelCluster | None = None, immediate: bool = True) -> None:
         self.cluster = cluster or ModelCluster(*bodies, immediate=immediate)
         self.seconds = 0.0
+        self.passes = 0
         self.cursed = False
         self.due: dict[ServiceKey, float] = {}
         self.metrics = Metrics()
@@ -104,11 +105,13 @@ class Operator:
             clock=lambda: NOW + timedelta(seconds=self.seconds),
             time=lambda: self.seconds,
             log=logging.getLogger("nodeport_access.test"),
+            caught_up=lambda key: self.due.pop(key, None),
         )
         self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
 
     async def once(self, key: ServiceKey = KEY) -> Outcome:
         """One pass, which must not fail by a fault of its own unless it is cursed."""
+        self.passes += 1
         outcome = await self.reconciler.reconcile(key)
         assert self.cursed or not isinstance(outcome, Failed), outcome
         return outcome
@@ -198,6 +201,39 @@ async def test_a_new_policy_takes_four_writes_and_then_none() -> None:
     assert planned(operator.cluster) == ()
     assert await operator.once() == Done(None)
     assert len(operator.cluster.writes()) == 4
+
+
+async def test_its_own_writes_bring_on_no_second_pass() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    assert (operator.passes, len(operator.cluster.writes())) == (1, 4)
+    operator.seconds += 10
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    await operator.work(10)
+    assert (operator.passes, len(operator.cluster.writes())) == (2, 6)
+
+
+async def test_what_somebody_does_while_a_pass_writes_brings_on_another() -> None:
+    operator = Operator(*WORLD)
+    done = []
+
+    def meddle(_verb: str, kind: str, name: str) -> None:
+        if f"{kind}/{name}" == DENY and not done:
+            done.append(DENY)
+            operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+
+    operator.cluster.fault = meddle
+    await operator.work(10)
+    assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local"
+    assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_a_status_that_is_not_stored_as_it_was_sent_brings_on_another_pass() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.edit(STATUS, lambda body: body["status"].update(effectiveCIDRs=77))
+    await operator.work(10)
+    assert (operator.body(STATUS) or {})["status"]["effectiveCIDRs"] == 1
 
 
 async def test_a_new_process_on_a_converged_cluster_writes_nothing() -> None:

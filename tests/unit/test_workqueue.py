@@ -334,6 +334,26 @@ async def handed_out(work: WorkQueue[str]) -> list[str]:
     return keys
 
 
+def test_touches_that_the_worker_has_caught_up_with_bring_the_key_back_no_more() -> None:
+    async def main() -> None:
+        work = queue()
+        work.add("a")
+        assert await work.get() == "a"
+        work.add("a", urgent=True)
+        work.caught_up("a")
+        work.done("a")
+        assert await next_within(work, 60) is None
+        work.add("a")
+        assert await work.get() == "a"
+        work.add("a")
+        work.caught_up("a")
+        work.add("a")
+        work.done("a")
+        assert await next_within(work, 0.1) == "a"
+
+    run(main)
+
+
 def test_urgent_keys_overtake_those_that_wait_and_keep_their_own_order() -> None:
     async def scenario() -> None:
         work = queue()
