@@ -108,6 +108,7 @@ class Controller:
             log=log,
             complaints=complaints,
             caught_up=self._queue.caught_up,
+            is_pressed=lambda: self._queue.is_pressed,
         )
         shared: dict[str, Any] = {
             "client": client,

@@ -23,7 +23,8 @@ class Feed:
     """Events that come by another's watches, Kopf's: whether he hears, by what becomes of his requests.
 
     ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he may have missed something:
-    when he breaks off, and when he hears again; who lists anew does not learn what was deleted before.
+    when he breaks off, and when he hears again; who lists anew does not learn what was deleted before. ``paths`` are
+    those of his streams.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Feed:
         self._log = log
         self._complaints = complaints
         self._complained = False
-        paths = [resource.path(namespace=namespace) for namespace in namespaces]
-        self._refused: dict[str, ApiError] = {path: Unreachable(message="no stream is open yet") for path in paths}
-        self._due = dict.fromkeys(paths, inf)
+        self.paths = tuple(resource.path(namespace=namespace) for namespace in namespaces)
+        self._refused: dict[str, ApiError] = {path: Unreachable(message="no stream is open yet") for path in self.paths}
+        self._due = dict.fromkeys(self.paths, inf)
         self._gaps: set[str] = set()
 
     @property

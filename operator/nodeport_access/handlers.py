@@ -25,12 +25,29 @@ SETTLED_SECONDS = 2.0
 millisecond for each policy. A roster of policies is taken meanwhile, and says whether their CRD is still there."""
 GONE_SECONDS = 5.0
 """For so long the CRD has to be absent: whatever stands before an API server answers 404 at times."""
+IDLE_SECONDS = 0.1
+"""For so long Kopf keeps the task that handled an event of a policy, in case of another."""
 LOOK_SECONDS = 1.0
 """Between two looks at whether Kopf is still asking."""
 
 
 class SilenceError(Exception):
     """Kopf has fallen silent: it has ended without an error, or asks for policies no more."""
+
+
+class NothingHandled(kopf.DiffBaseStorage):
+    """For handlers of events only: no state of an object is kept as the one that was handled last, to be compared with.
+
+    Kopf would make a deep copy of each object for that, a tenth of all that the operator computes in a storm."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is kept."""
 
 
 class EndlessBackoffs:
@@ -76,7 +93,7 @@ async def run(
     try:
         while not stop.is_set():
             begun = time()
-            registry = _registry(lend=client.lender(told=feed.told).lend, take=take)
+            registry = _registry(lend=client.lender(told=feed.told, listed=feed.paths).lend, take=take)
             listening = asyncio.create_task(_listen(registry, feed=feed, started=started, namespaces=namespaces))
             await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
@@ -152,6 +169,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = STREAM_SECONDS
     settings.queueing.exit_timeout = 0.3
+    settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.persistence.diffbase_storage = NothingHandled()
     # After its tasks have been cancelled, Kopf would kill this thread, and with it the process.
     settings.process.ultimate_exiting_timeout = None
     return settings

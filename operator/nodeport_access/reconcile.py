@@ -67,7 +67,8 @@ class _Pass:
 
 class Reconciler:
     """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event,
-    ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then."""
+    ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then.
+    ``is_pressed`` says whether other Services may stand open meanwhile."""
 
     def __init__(
         self,
@@ -81,8 +82,10 @@ class Reconciler:
         log: Logger,
         complaints: Complaints | None = None,
         caught_up: Callable[[ServiceKey], None] = lambda _: None,
+        is_pressed: Callable[[], bool] = lambda: False,
     ) -> None:
         self._caught_up = caught_up
+        self._is_pressed = is_pressed
         self._store = store
         self._metrics = metrics
         self._tell = tell
@@ -145,6 +148,9 @@ class Reconciler:
         finally:
             for name, drift in current.drifts.items():
                 self._reporter.tell_of(name, drift)
+        if due and not (current.failures or current.delays) and self._is_pressed():
+            # What is open is shut before anything is told.
+            return Done(0.0)
         after = self._store.snapshot(key, self._clock())
         for policy in after.policies:
             if not policy.deleting:

@@ -218,6 +218,11 @@ class WorkQueue(Generic[K]):
         return len(self._waiting) + len(self._hurrying)
 
     @property
+    def is_pressed(self) -> bool:
+        """Whether an urgent key waits to be handed out."""
+        return bool(self._hurrying)
+
+    @property
     def in_processing(self) -> int:
         """How many keys are with a worker."""
         return len(self._processing)

@@ -1006,6 +1006,27 @@ async def test_a_lent_session_carries_the_credentials_and_tells_what_becomes_of_
     assert observed == [("get", "things", 200), ("watch", "things", 200)]
 
 
+async def test_what_we_list_ourselves_the_borrower_lists_without_its_items() -> None:
+    told, asked_for = Teller(), []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked_for.append(request.path_qs)
+        return web.json_response({"metadata": {"resourceVersion": "5"}})
+
+    async with serving(answer) as url, connected(url) as client:
+        lent = await client.lender(told=told, listed=["/things"]).lend()
+        async with lent.session:
+            await asked(lent, "/things", limit="500")
+            await asked(lent, "/things", watch="true", resourceVersion="5")
+            await asked(lent, "/others", limit="500")
+    assert asked_for == [
+        "/things?limit=500&labelSelector=nodeport-access.io/none",
+        "/things?watch=true&resourceVersion=5",
+        "/others?limit=500",
+    ]
+    assert told.heard == [("get", "/things", "ok"), ("watch", "/things", "ok"), ("get", "/others", "ok")]
+
+
 async def test_a_refusal_is_told_in_our_words_and_can_still_be_read() -> None:
     told = Teller()
     async with serving(refusing(403, reason="Forbidden", message="not yours")) as url, connected(url) as client:

@@ -93,6 +93,7 @@ class Operator:
         self.cluster = cluster or ModelCluster(*bodies, immediate=immediate)
         self.seconds = 0.0
         self.passes = 0
+        self.is_pressed = False
         self.cursed = False
         self.due: dict[ServiceKey, float] = {}
         self.metrics = Metrics()
@@ -106,6 +107,7 @@ class Operator:
             time=lambda: self.seconds,
             log=logging.getLogger("nodeport_access.test"),
             caught_up=lambda key: self.due.pop(key, None),
+            is_pressed=lambda: self.is_pressed,
         )
         self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
 
@@ -226,6 +228,19 @@ async def test_what_somebody_does_while_a_pass_writes_brings_on_another() -> Non
     await operator.work(10)
     assert (operator.body(SERVICE) or {})["spec"]["externalTrafficPolicy"] == "Local"
     assert operator.condition("Ready") == ("True", "Guarded")
+
+
+async def test_while_others_may_stand_open_it_repairs_and_tells_of_it_later() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.seconds += 10
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    operator.is_pressed = True
+    assert await operator.once() == Done(0.0)
+    assert operator.cluster.writes()[4:] == [("apply", SERVICE)]
+    assert await operator.once() == Done(None)
+    assert operator.cluster.writes()[5:] == [("apply_status", STATUS)]
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["field"] == "spec.externalTrafficPolicy"
 
 
 async def test_a_status_that_is_not_stored_as_it_was_sent_brings_on_another_pass() -> None:

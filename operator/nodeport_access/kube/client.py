@@ -6,7 +6,7 @@ Not its business: connections, credentials and failures (``wire``), what is writ
 from __future__ import annotations
 
 import time as clock
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -58,9 +58,10 @@ class Client:
         """What the client uses now; another object after the credentials had to be read again."""
         return self._wire.connection.configuration
 
-    def lender(self, *, told: Told) -> Lender:
-        """Who lends sessions on the same terms to somebody with requests of his own, of which it tells ``told``."""
-        return Lender(wire=self._wire, told=told)
+    def lender(self, *, told: Told, listed: Collection[str] = ()) -> Lender:
+        """Who lends sessions on the same terms to somebody with requests of his own, of which it tells ``told``.
+        His lists of the paths in ``listed`` have no items."""
+        return Lender(wire=self._wire, told=told, listed=listed)
 
     async def close(self) -> None:
         """Ends every connection. The watches must have ended before."""

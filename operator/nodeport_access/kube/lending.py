@@ -1,7 +1,8 @@
 """A session for Kopf's own requests, on the terms of our client: its certificates, its credentials, its proxy. What
 becomes of each request is told, so that nobody is deaf without knowing.
 
-Kopf's own way (``ConnectionInfo``) has no word for a server name or for how strictly certificates are verified, keeps a
+What we list ourselves Kopf lists without its items: each of them would cost a task and a millisecond, to no end. Kopf's
+own way (``ConnectionInfo``) has no word for a server name or for how strictly certificates are verified, keeps a
 token until it is refused, and ends the process when the next one is refused too. Not the business of this module: what
 Kopf asks for (``handlers``), and our own requests (``client``).
 """
@@ -9,7 +10,7 @@ Kopf asks for (``handlers``), and our own requests (``client``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +25,9 @@ SOON_SECONDS = 1.0
 PAUSE_SECONDS = 1.0
 """What he is made to wait, and as much more each time, ``MOST_PAUSES`` times of it at the most."""
 MOST_PAUSES = 5
+
+NOTHING = {"labelSelector": "nodeport-access.io/none"}
+"""Selects no object: a label of our prefix that nobody has, and whoever takes it has his object told once more."""
 
 Told = Callable[[str, str, ApiError | None], None]
 """Told of every request: verb (``watch`` for one that has opened, else HTTP's), path, and how it failed."""
@@ -46,10 +50,12 @@ class _Answered:
 
 
 class Lender:
-    """Lends one session after another to one borrower, who comes back for the next when one does not work."""
+    """Lends one session after another to one borrower, who comes back for the next when one does not work. His lists
+    of the paths in ``listed`` have a version and no items."""
 
-    def __init__(self, *, wire: Wire, told: Told) -> None:
+    def __init__(self, *, wire: Wire, told: Told, listed: Collection[str] = ()) -> None:
         self._wire = wire
+        self._listed = frozenset(listed)
         self._told = told
         self._lent_at: float | None = None
         self._answered: dict[str, _Answered] = {}
@@ -91,6 +97,8 @@ class Lender:
             """Adds what our own requests carry, and tells how it went."""
             verb = "watch" if "watch" in request.url.query else request.method.lower()
             path, host = request.url.path, lent.configuration.host
+            if verb == "get" and path in self._listed:
+                request.url = request.url.update_query(NOTHING)
             what = f"{verb} {path}" if verb == "watch" else f"{verb} {request.url.raw_path_qs}"
             row = await self._slow_down(what, verb=verb, path=path)
             started, status = self._wire.time(), 0
