@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import yaml
 
 from testbed import kubectl
+from testbed.api_client import MERGE_PATCH
 from testbed.control_plane import ControlPlane
 from testbed.helm import Helm
 from testbed.operator_process import NAMESPACE
-from testbed.waiting import wait_for
+from testbed.waiting import TimedOut, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "nodeport-access-operator"
@@ -106,10 +108,26 @@ VARIANTS = [*(Variant(name) for name in ("default", *OVERLAYS)), EVERYTHING]
 
 
 def delete_crd(control_plane: ControlPlane) -> None:
-    """Delete it if it is there, and wait until it is gone and could be made anew."""
+    """Delete it if it is there, and wait until it is gone and could be made anew.
+
+    The API server's own controller ends it, by events: one that it gave up on it takes up again when the CRD changes,
+    or after five minutes.
+    """
     control_plane.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait=false")
     address = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD}"
-    wait_for(lambda: control_plane.request("GET", address)[0] == 404, seconds=120, what="the end of the CRD")
+
+    def is_gone() -> bool:
+        code, found = control_plane.request("GET", address)
+        assert code == 404, found.get("status", {}).get("conditions", found)
+        return True
+
+    for number in range(15):
+        with suppress(TimedOut):
+            wait_for(is_gone, seconds=20, what="the end of the CRD")
+            return
+        change = {"metadata": {"annotations": {"tests/touched": str(number)}}}
+        control_plane.request("PATCH", address, change, content_type=MERGE_PATCH)
+    wait_for(is_gone, seconds=20, what="the end of the CRD")
 
 
 def objects(text: str) -> list[Object]:
