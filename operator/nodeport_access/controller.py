@@ -296,7 +296,7 @@ class Controller:
 
     def put_policy(self, body: Body) -> None:
         """Takes a policy as it is now, from a live event."""
-        self.store.policies.put(body)
+        self.store.policies.hear(body)
 
     def drop_policy(self, body: Body) -> None:
         """Takes the deletion of a policy, from a live event."""

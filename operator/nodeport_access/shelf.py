@@ -56,8 +56,14 @@ class Shelf(Generic[T]):
         """Whether a complete list of this namespace, or of all, has been taken."""
         return None in self._listed or namespace in self._listed
 
+    def hear(self, body: Body) -> None:
+        """Takes an object from an event, as ``put`` does. Each write of ours comes back as one, with the version that
+        its answer had: the same object, which is not read again."""
+        if self._versions.get(_key(body)) != _version(body):
+            self.put(body)
+
     def put(self, body: Body) -> None:
-        """Takes an object from an event or an answer, unless it is older than what is known."""
+        """Takes an object from an answer, unless it is older than what is known."""
         key, version = _key(body), _version(body)
         known = self._versions.get(key)
         # The same version may show another object: what a changed CRD makes of what is stored.
@@ -149,7 +155,7 @@ class ScopedSink:
     def put(self, body: Body) -> None:
         """Takes an object as it is now."""
         self._heard = max(self._heard, _version(body))
-        self._shelf.put(body)
+        self._shelf.hear(body)
 
     def drop(self, body: Body) -> None:
         """Takes the last state of an object that was deleted."""

@@ -77,6 +77,21 @@ def test_an_object_is_kept_and_told_of_once() -> None:
     assert watched.changes == [(None, parse(body(1)))]
 
 
+def test_the_event_of_a_write_whose_answer_is_known_is_not_read_again() -> None:
+    read: list[Body] = []
+
+    def reading(given: Body) -> Thing:
+        read.append(given)
+        return parse(given)
+
+    shelf: Shelf[Thing] = Shelf(parse=reading, changed=lambda *_: None)
+    shelf.put(body(5, content="answered"))
+    shelf.hear(body(5, content="answered"))
+    shelf.hear(body(4, content="before"))
+    shelf.hear(body(6, content="after"))
+    assert [given["content"] for given in read] == ["answered", "after"]
+
+
 def test_an_older_version_is_passed_over() -> None:
     watched = Watched()
     watched.shelf.put(body(5, content="new"))
