@@ -1,19 +1,18 @@
 """The NodePortAccessPolicy API as the operator knows it: names, condition types, and a policy as it was observed.
 
 The schema itself (bounds, defaults, CEL rules) is written once, in ``crds/``. Not the business of this module: how a
-body is read (``policy_body``), what a policy becomes (``desired``), whether it holds (``checks``), or how it is fetched
-(``kube``).
+body is read (``policy_body``), whom its entries admit (``allowlist``), what a policy becomes (``desired``), whether it
+holds (``checks``), or how it is fetched (``kube``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from nodeport_access.cidrs import Network
+from nodeport_access.allowlist import AllowedCIDR, Allowlist
 
 GROUP = "nodeport-access.io"
 VERSION = "v1alpha1"
@@ -96,24 +95,6 @@ class Effect(StrEnum):
     NONE = "none"
 
 
-PortRef = str | int
-"""A Service port's name or number, as a policy's ``ports`` holds it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllowedCIDR:
-    """One entry of ``spec.allowedCIDRs``; ``ports`` empty means every port of the Service."""
-
-    cidr: Network
-    excepts: tuple[Network, ...] = ()
-    ports: tuple[PortRef, ...] = ()
-    expires_at: datetime | None = None
-
-    def in_force(self, now: datetime) -> bool:
-        """An entry ends at ``expiresAt`` itself: at that instant it no longer admits."""
-        return self.expires_at is None or now < self.expires_at
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """A NodePortAccessPolicy as observed; ``status`` is the raw status last seen, ``problems`` what could not be read
@@ -126,13 +107,18 @@ class Policy:
     created: str
     deleting: bool
     service: ServiceKey
-    allowed: tuple[AllowedCIDR, ...]
+    allowlist: Allowlist
     peers: tuple[Body, ...]
     isolation: Isolation
     traffic_policy: TrafficPolicy
     mode: Mode
     problems: tuple[str, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> tuple[AllowedCIDR, ...]:
+        """The entries of its allowlist."""
+        return self.allowlist.entries
 
     @property
     def enforcing(self) -> bool:

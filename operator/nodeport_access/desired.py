@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
+from nodeport_access.allowlist import PortRef
 from nodeport_access.api import (
     API_VERSION,
     FIELD_MANAGER,
@@ -21,9 +22,8 @@ from nodeport_access.api import (
     Body,
     Isolation,
     Policy,
-    PortRef,
 )
-from nodeport_access.cidrs import AddressSet, admitted
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.observed import Service, TargetPort
 
 TargetPorts = frozenset[TargetPort]
@@ -37,10 +37,9 @@ def allowed_addresses(policy: Policy, service: Service, now: datetime) -> dict[T
     """Who may come in from outside, per distinct set of ports at the pod: allowed minus excepted, expired entries
     dropped, only the Service's families. Sets without an address and entries without a port are left out."""
     parts: defaultdict[TargetPorts, list[AddressSet]] = defaultdict(list)
-    for entry in policy.allowed:
-        if entry.in_force(now):
-            parts[target_ports(service, entry.ports)].append(admitted(entry.cidr, entry.excepts))
-    sets = {ports: AddressSet.union(*sets).restricted_to(service.families) for ports, sets in parts.items() if ports}
+    for refs, addresses in policy.allowlist.admitted(now).items():
+        parts[target_ports(service, refs)].append(addresses.restricted_to(service.families))
+    sets = {ports: AddressSet.union(*sets) for ports, sets in parts.items() if ports}
     return {ports: addresses for ports, addresses in sets.items() if addresses}
 
 

@@ -7,13 +7,15 @@ policy becomes (``desired``).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
+from nodeport_access.allowlist import AllowedCIDR, Allowlist
 from nodeport_access.api import (
-    AllowedCIDR,
     Body,
     Isolation,
     Mode,
@@ -50,7 +52,8 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
     reference.only("name")
     if not (service_name := reference.text("name")):
         problems.append("spec.serviceRef.name is missing")
-    entries = [_parse_entry(path, item, problems) for path, item in spec.items("allowedCIDRs")]
+    allowlist = _parse_allowlist(spec.values.get("allowedCIDRs"))
+    problems += allowlist.problems
     peers = [_parse_peer(path, item, problems) for path, item in spec.items("allowedPeers")]
     return Policy(
         key=PolicyKey(metadata["namespace"], metadata["name"]),
@@ -60,7 +63,7 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
         service=ServiceKey(metadata["namespace"], service_name or f"{NAMELESS}{metadata['name']}"),
-        allowed=tuple(entry for entry in entries if entry is not None),
+        allowlist=allowlist,
         peers=tuple(peer for peer in peers if peer is not None),
         isolation=_choice(Isolation, spec, "isolation"),
         traffic_policy=_choice(TrafficPolicy, spec, "trafficPolicy"),
@@ -79,6 +82,24 @@ def _choice(kind: type[Choice], spec: Fields, name: str) -> Choice:
     except ValueError:
         spec.wrong(name, f"{shown(value)} is not known to this operator")
         return default
+
+
+_READ: WeakValueDictionary[bytes, Allowlist] = WeakValueDictionary()
+"""By a digest of what it was read from. Every write of a status brings the whole spec again."""
+
+
+def _parse_allowlist(value: object) -> Allowlist:
+    """The very same object as before, where somebody still has what was read from the same value."""
+    # Of all that JSON can say, the same text stands for the same value, down to the order of fields.
+    digest = hashlib.sha256(repr(value).encode()).digest()
+    if (known := _READ.get(digest)) is not None:
+        return known
+    problems: list[str] = []
+    spec = Fields(path="spec", values={"allowedCIDRs": value}, problems=problems)
+    entries = [_parse_entry(path, item, problems) for path, item in spec.items("allowedCIDRs")]
+    read = Allowlist(entries=tuple(entry for entry in entries if entry is not None), problems=tuple(problems))
+    _READ[digest] = read
+    return read
 
 
 def _parse_entry(path: str, item: object, problems: list[str]) -> AllowedCIDR | None:

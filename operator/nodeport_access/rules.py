@@ -132,13 +132,17 @@ def _peers(peers: Iterable[Mapping[str, Any]]) -> Admission:
 def _block(block: Mapping[str, Any]) -> AddressSet:
     """The API server takes CIDRs with host bits, and old spellings that ``ipaddress`` refuses: those count as
     everyone, so that a finding never misses an opening."""
+    return _admitted(block["cidr"], tuple(block.get("except") or ()))
+
+
+@functools.lru_cache(maxsize=32_768)  # a list of thousands is read again for every port, node and question
+def _admitted(cidr: str, excepts: tuple[str, ...]) -> AddressSet:
     try:
-        return admitted(_network(block["cidr"]), map(_network, block.get("except") or ()))
+        return admitted(_network(cidr), map(_network, excepts))
     except ValueError:
         return EVERYONE
 
 
-@functools.lru_cache(maxsize=32_768)  # a list of thousands is read again for every port, node and question
 def _network(text: str) -> Network:
     return ip_network(text, strict=False)
 

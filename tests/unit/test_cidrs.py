@@ -146,6 +146,39 @@ def test_what_an_entry_admits_is_the_cidr_without_its_exceptions(cidr: Network, 
     assert list(admitted(cidr, excepts).networks()) == excluded([cidr], excepts)
 
 
+@st.composite
+def small_allowlists(draw: st.DrawFn) -> list[tuple[Network, list[Network]]]:
+    """Entries within 64 addresses, at the beginning, at the end or in the middle of a family's space."""
+    kind, bits, base = draw(
+        st.sampled_from(
+            [
+                *((IPv4Network, 32, base) for base in (0, 0x0A020300, 2**32 - 64)),
+                *((IPv6Network, 128, base) for base in (0, 0x20010DB8 << 96, 2**128 - 64)),
+            ]
+        )
+    )
+    networks = st.builds(
+        lambda offset, prefix: kind(((base + offset) >> (bits - prefix) << (bits - prefix), prefix)),
+        st.integers(0, 63),
+        st.integers(bits - 6, bits),
+    )
+    return draw(st.lists(st.tuples(networks, st.lists(networks, max_size=4)), max_size=8))
+
+
+@settings(properties, max_examples=300)
+@given(small_allowlists())
+def test_an_allowlist_holds_what_is_found_by_looking_at_each_address_alone(
+    entries: list[tuple[Network, list[Network]]],
+) -> None:
+    found = AddressSet.union(*(admitted(cidr, excepts) for cidr, excepts in entries))
+    addresses = {
+        address for cidr, excepts in entries for address in cidr if not any(address in hole for hole in excepts)
+    }
+    assert list(found.networks()) == collapsed(ip_network(address) for address in addresses)
+    assert list(found.texts()) == [str(network) for network in found.networks()]
+    assert found.count() == len(found.texts())
+
+
 @properties
 @given(LISTS, LISTS)
 def test_the_cidrs_of_a_set_are_minimal_disjoint_and_ascending(allowed: list[Network], excepts: list[Network]) -> None:

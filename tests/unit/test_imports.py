@@ -24,6 +24,7 @@ PACKAGE = "nodeport_access"
 LAYERS: dict[str, tuple[str, ...]] = {
     "words": (
         "__init__",
+        "allowlist",
         "api",
         "cidrs",
         "conditions",

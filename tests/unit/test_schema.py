@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from nodeport_access import api, plan, reasons, status
-from nodeport_access.api import AllowedCIDR, Effect, Isolation, Mode, TrafficPolicy
+from nodeport_access.allowlist import AllowedCIDR
+from nodeport_access.api import Effect, Isolation, Mode, TrafficPolicy
 from nodeport_access.conditions import MESSAGE_LIMIT, Status
 from nodeport_access.policy_body import parse_policy
 
@@ -60,7 +61,7 @@ def test_a_policy_that_leaves_a_field_out_is_read_with_the_default_of_the_crd(fi
 def test_every_field_of_the_spec_is_read() -> None:
     read = {
         "serviceRef": "service",
-        "allowedCIDRs": "allowed",
+        "allowedCIDRs": "allowlist",
         "allowedPeers": "peers",
         "isolation": "isolation",
         "trafficPolicy": "traffic_policy",
