@@ -106,10 +106,13 @@ class Operator:
             clock=lambda: NOW + timedelta(seconds=self.seconds),
             time=lambda: self.seconds,
             log=logging.getLogger("nodeport_access.test"),
-            caught_up=lambda key: self.due.pop(key, None),
+            caught_up=self._forget,
             is_pressed=lambda: self.is_pressed,
         )
         self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
+
+    def _forget(self, key: ServiceKey) -> None:
+        self.due.pop(key, None)
 
     async def once(self, key: ServiceKey = KEY) -> Outcome:
         """One pass, which must not fail by a fault of its own unless it is cursed."""
@@ -217,7 +220,7 @@ async def test_its_own_writes_bring_on_no_second_pass() -> None:
 
 async def test_what_somebody_does_while_a_pass_writes_brings_on_another() -> None:
     operator = Operator(*WORLD)
-    done = []
+    done: list[str] = []
 
     def meddle(_verb: str, kind: str, name: str) -> None:
         if f"{kind}/{name}" == DENY and not done:
