@@ -17,6 +17,7 @@ from typing import Any
 from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, FIELD_MANAGER, KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.cidrs import AddressSet, Family, Network
 from nodeport_access.label_selectors import Labels
+from nodeport_access.strings import once
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -30,13 +31,16 @@ TUNNEL_ANNOTATIONS = (
 """Node annotations in which a CNI tells the address that masqueraded traffic carries between nodes."""
 
 
+NOBODY: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
     """Of the field paths that we set: which are ours by our Apply entry, and the manager of those that another has
     taken."""
 
-    ours: frozenset[str] = frozenset()
-    others: Mapping[str, str] = field(default_factory=dict)
+    ours: tuple[str, ...] = ()
+    others: Mapping[str, str] = field(default_factory=lambda: NOBODY)
 
     def ours_alone(self, path: str) -> bool:
         """Whether nobody else holds it, so that it goes with our next apply without it."""
@@ -61,7 +65,8 @@ def ownership(metadata: Mapping[str, Any], paths: Mapping[str, tuple[str, ...]])
                     ours.add(name)
                 else:
                     others[name] = entry.get("manager", "")
-    return Ownership(ours=frozenset(ours), others=others)
+    # Sorted, and no set: a handful of strings takes a fifth of the memory so, and it is kept for each object.
+    return Ownership(ours=tuple(sorted(ours)), others=others or NOBODY)
 
 
 def _holds(fields: Mapping[str, Any], steps: tuple[str, ...]) -> bool:
@@ -271,7 +276,7 @@ class NetworkPolicy:
 def parse_network_policy(body: Body) -> NetworkPolicy:
     """A NetworkPolicy of networking.k8s.io/v1."""
     metadata = body["metadata"]
-    owners = tuple(metadata.get("ownerReferences") or ())
+    owners = tuple(map(once, metadata.get("ownerReferences") or ()))
     uids = [owner["uid"] for owner in owners]
     held = ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): owner_steps(uid) for uid in uids})
     applied = any(
@@ -279,12 +284,12 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
         for entry in metadata.get("managedFields") or ()
     )
     return NetworkPolicy(
-        namespace=metadata["namespace"],
+        namespace=once(metadata["namespace"]),
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        spec=body.get("spec") or {},
-        labels=metadata.get("labels") or {},
+        spec=once(body.get("spec") or {}),
+        labels=once(metadata.get("labels") or {}),
         owners=owners,
         finalizers=tuple(metadata.get("finalizers") or ()),
         deleting="deletionTimestamp" in metadata,

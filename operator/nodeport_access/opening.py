@@ -30,7 +30,7 @@ def _hides_clients(service: Service) -> bool:
 def edit_opened(old: NetworkPolicy, new: NetworkPolicy) -> bool:
     """Whether somebody else has made a child admit more. What we write ourselves is ours afterwards, and costs a
     comparison of names."""
-    foreign = ADMITTING - new.ownership.ours
+    foreign = ADMITTING.difference(new.ownership.ours)
     return bool(foreign) and rules.change(before=old.spec, after=new.spec) is Effect.OPENED
 
 
@@ -72,5 +72,5 @@ def _was_local(service: Service, holder: Policy) -> bool:
 
 
 def _may_admit_more(child: NetworkPolicy) -> bool:
-    foreign = ADMITTING - child.ownership.ours
+    foreign = ADMITTING.difference(child.ownership.ours)
     return bool(foreign) and (foreign != {"spec.ingress"} or bool(child.spec.get("ingress")))

@@ -26,6 +26,7 @@ from nodeport_access.api import (
 )
 from nodeport_access.cidrs import Network, lies_inside, parse_network
 from nodeport_access.fields import SHOWN, Fields, shown
+from nodeport_access.strings import once
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -219,11 +220,12 @@ def _parse_status(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         return {}
     conditions = value.get("conditions")
-    kept = [one for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
+    kept = [once(one) for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
     return {
-        name: field
+        name: once(field)
         for name, field in value.items()
-        if (name != "lastDrift" or isinstance(field, Mapping))
+        if name != "conditions"
+        and (name != "lastDrift" or isinstance(field, Mapping))
         and (name != "healthCheckNodePort" or (isinstance(field, int) and not isinstance(field, bool)))
     } | ({"conditions": kept} if "conditions" in value else {})
 

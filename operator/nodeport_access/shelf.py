@@ -8,7 +8,8 @@ KEP-5504). Not the business of this module: what an object means to a Service (`
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from nodeport_access.api import Body
@@ -21,6 +22,15 @@ GRAVES = 4096
 
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name; private to the shelf and its store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """An object of a list, as the shelf will keep it."""
+
+    key: Key
+    version: int
+    object: T
 
 
 class Shelf(Generic[T]):
@@ -69,7 +79,7 @@ class Shelf(Generic[T]):
         # The same version may show another object: what a changed CRD makes of what is stored.
         if version < (known if known is not None else max(self._floor(key), self._graves.get(key, 0))):
             return
-        self._store(key, version, body)
+        self._store(self.read(body))
 
     def drop(self, body: Body) -> None:
         """Takes a deletion; one of an object that has been made anew since is old news."""
@@ -83,8 +93,21 @@ class Shelf(Generic[T]):
             # Its last event may still be on the way, with the very version that is known.
             self._bury(key, self._versions[key] + 1)
 
-    def replace(
-        self, bodies: Sequence[Body], resource_version: str, *, namespace: str | None = None, restored: bool = False
+    def read(self, body: Body) -> Reading[T]:
+        """What is kept of an object of a list; nobody is told of it yet."""
+        return Reading(_key(body), _version(body), self._parse(body))
+
+    def replace(self, bodies: Iterable[Body], resource_version: str, *, namespace: str | None = None) -> None:
+        """Takes a complete list as it came."""
+        self.take_list([self.read(body) for body in bodies], resource_version, namespace=namespace)
+
+    def take_list(
+        self,
+        readings: Sequence[Reading[T]],
+        resource_version: str,
+        *,
+        namespace: str | None = None,
+        restored: bool = False,
     ) -> None:
         """Takes a complete list of one namespace, or of all: what is not in it is gone.
 
@@ -96,11 +119,10 @@ class Shelf(Generic[T]):
             self._graves.clear()
         self._listed[namespace] = listed
         present = set()
-        for body in bodies:
-            key, version = _key(body), _version(body)
-            present.add(key)
-            if version >= max(self._versions.get(key, 0), self._graves.get(key, 0)):
-                self._store(key, version, body)
+        for reading in readings:
+            present.add(reading.key)
+            if reading.version >= max(self._versions.get(reading.key, 0), self._graves.get(reading.key, 0)):
+                self._store(reading)
         for key in [key for key in self._objects if key not in present and namespace in (None, key[0])]:
             self._bury(key, listed)
 
@@ -115,12 +137,13 @@ class Shelf(Generic[T]):
         """What a complete list did not hold, and is older than that list, is gone."""
         return max(self._listed.get(None, 0), self._listed.get(key[0], 0))
 
-    def _store(self, key: Key, version: int, body: Body) -> None:
-        old, new = self._objects.get(key), self._parse(body)
+    def _store(self, reading: Reading[T]) -> None:
+        key, new = reading.key, reading.object
+        old = self._objects.get(key)
         if old is not None:
             new = self._succeeding(new, old)
         self._objects[key] = new
-        self._versions[key] = version
+        self._versions[key] = reading.version
         self._graves.pop(key, None)
         if old != new:
             self._changed(old, new)
@@ -146,11 +169,15 @@ class ScopedSink:
         self._shelf, self._namespace = shelf, namespace
         self._heard = 0
 
-    def replace(self, objects: Sequence[Body], resource_version: str) -> None:
+    def read(self, body: Body) -> Reading[Any]:
+        """What is kept of an object of a list."""
+        return self._shelf.read(body)
+
+    def replace(self, objects: Sequence[Reading[Any]], resource_version: str) -> None:
         """Takes a complete list of the namespace."""
         restored = int(resource_version) < self._heard
         self._heard = int(resource_version)
-        self._shelf.replace(objects, resource_version, namespace=self._namespace, restored=restored)
+        self._shelf.take_list(objects, resource_version, namespace=self._namespace, restored=restored)
 
     def put(self, body: Body) -> None:
         """Takes an object as it is now."""

@@ -80,10 +80,11 @@ class Store:
         # Asked for in every pass, and changed rarely: in a pass only what bears on its Service may cost anything.
         self._policy_namespaces: frozenset[str] = frozenset()
         self._nodes_by_name: tuple[Node, ...] | None = None
-        self._claimants: defaultdict[ServiceKey, set[PolicyKey]] = defaultdict(set)
-        self._made_for: defaultdict[ServiceKey, set[str]] = defaultdict(set)
-        self._children_of: defaultdict[PolicyKey, set[str]] = defaultdict(set)
-        self._slices_of: defaultdict[ServiceKey, set[str]] = defaultdict(set)
+        # Tuples, as most have one or two members, and a set of one takes four times as much.
+        self._claimants: dict[ServiceKey, tuple[PolicyKey, ...]] = {}
+        self._made_for: dict[ServiceKey, tuple[str, ...]] = {}
+        self._children_of: dict[PolicyKey, tuple[str, ...]] = {}
+        self._slices_of: dict[ServiceKey, tuple[str, ...]] = {}
 
     def service_keys(self) -> frozenset[ServiceKey]:
         """Every Service that has to be looked at when nothing is known of what happened before."""
@@ -168,7 +169,7 @@ class Store:
         names = {name for policy in policies for name in (policy.allow_name, policy.deny_name)}
         return {
             name: child
-            for name in names | self._made_for.get(key, set())
+            for name in names.union(self._made_for.get(key, ()))
             if (child := self.network_policies.get(key.namespace, name)) is not None
         }
 
@@ -223,7 +224,7 @@ class Store:
                 self.on_touched(policy.service)
         if new is not None:
             self._namespaces[new.key.namespace].policies[new.key.name] = new
-            self._claimants[new.service].add(new.key)
+            _add(self._claimants, new.service, new.key)
         for policy in (old, new):
             if policy is not None and _standing(old) != _standing(new):
                 self._touch_sharing(self.services.get(policy.service.namespace, policy.service.name))
@@ -266,9 +267,9 @@ class Store:
             selector = new.spec.get("podSelector") or {}
             self._namespaces[new.namespace].network_policies.put(new.name, selector.get("matchLabels") or {})
             if new.claims:
-                self._made_for[_home(new)].add(new.name)
+                _add(self._made_for, _home(new), new.name)
             for claim in new.claims:
-                self._children_of[PolicyKey(new.namespace, claim)].add(new.name)
+                _add(self._children_of, PolicyKey(new.namespace, claim), new.name)
         for policy in (old, new):
             if policy is not None:
                 self._touch_by_network_policy(policy)
@@ -327,7 +328,7 @@ class Store:
         if old is not None:
             _discard(self._slices_of, old.service, old.name)
         if new is not None:
-            self._slices_of[new.service].add(new.name)
+            _add(self._slices_of, new.service, new.name)
         for piece in (old, new):
             if piece is not None:
                 self._touch(piece.service)
@@ -353,12 +354,17 @@ class Store:
             self._touch(service.key)
 
 
-def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
-    """Takes a value out of an index of sets, and the key with its last value."""
-    if (values := index.get(key)) is not None:
-        values.discard(value)
-        if not values:
-            del index[key]
+def _add(index: dict[K, tuple[V, ...]], key: K, value: V) -> None:
+    """Files a value that is not filed there yet."""
+    index[key] = (*index.get(key, ()), value)
+
+
+def _discard(index: dict[K, tuple[V, ...]], key: K, value: V) -> None:
+    """Takes a value out, and the key with its last value."""
+    if left := tuple(other for other in index.get(key, ()) if other != value):
+        index[key] = left
+    else:
+        index.pop(key, None)
 
 
 def _standing(policy: Policy | None) -> tuple[ServiceKey, bool, TrafficPolicy] | None:

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from logging import Logger
 from random import Random
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from nodeport_access.api import Body
 from nodeport_access.complaints import API_SERVER, Complaints
@@ -41,8 +41,12 @@ from nodeport_access.kube import (
 class Sink(Protocol):
     """Where a watch puts what it hears. None of it may await: an event is in the store before the next is read."""
 
-    def replace(self, objects: Sequence[Body], resource_version: str, /) -> None:
-        """Takes a complete list of what the watch follows, as of a version: what is not in it is gone."""
+    def read(self, body: Body, /) -> Any:
+        """What is to be kept of an object of a list, while the rest of the list is still to come."""
+
+    def replace(self, objects: Sequence[Any], resource_version: str, /) -> None:
+        """Takes a complete list of what the watch follows, each object as it was read, as of a version: what is not in
+        it is gone."""
 
     def put(self, body: Body, /) -> None:
         """Takes an object as it is now."""
@@ -152,7 +156,9 @@ class _Source:
         return self._dispensable and not self.synced and isinstance(self.refused, Forbidden)
 
     async def _relist(self) -> str:
-        listing = await self._client.list(self.resource, namespace=self.namespace, metadata_only=self._metadata_only)
+        listing = await self._client.list(
+            self.resource, namespace=self.namespace, metadata_only=self._metadata_only, read=self._sink.read
+        )
         self._sink.replace(listing.items, listing.resource_version)
         self.last_word = self._time()
         self._answered.set()

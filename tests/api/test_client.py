@@ -553,6 +553,9 @@ class Names:
     def __init__(self) -> None:
         self.names: dict[str, Body] = {}
 
+    def read(self, body: Body) -> Body:
+        return body
+
     def replace(self, objects: Sequence[Body], resource_version: str) -> None:
         assert resource_version
         self.names = {body["metadata"]["name"]: body for body in objects}

@@ -166,7 +166,7 @@ async def test_local_is_taken_and_handed_back_to_the_default(server: Server) -> 
     assert not taken.created
     assert taken.object["spec"]["externalTrafficPolicy"] == "Local"
     assert taken.object["metadata"]["labels"] == LABEL
-    assert parse_service(taken.object).ownership.ours == {TRAFFIC, "metadata.labels"}
+    assert parse_service(taken.object).ownership.ours == ("metadata.labels", TRAFFIC)
     released = (await server.apply(taking(seen), force=True)).object
     assert released["spec"]["externalTrafficPolicy"] == "Cluster"
     assert "labels" not in released["metadata"]
@@ -227,7 +227,7 @@ async def test_a_foreign_write_of_the_field_removes_our_entry_for_it(server: Ser
     await server.apply(taking(seen, **LOCAL), force=True)
     flipped = parse_service(server.patch(SERVICES, "shop", {"spec": {"externalTrafficPolicy": "Cluster"}}))
     assert flipped.external_traffic_policy == "Cluster"
-    assert flipped.ownership.ours == {"metadata.labels"}
+    assert flipped.ownership.ours == ("metadata.labels",)
     assert flipped.ownership.writer(TRAFFIC) == "kubectl-edit"
     repaired = parse_service((await server.apply(taking(seen, **LOCAL), force=True)).object)
     assert (repaired.external_traffic_policy, repaired.ownership.others) == ("Local", {})
@@ -260,7 +260,7 @@ async def test_turning_a_service_to_clusterip_clears_the_field_and_back_brings_t
     await server.apply(taking(seen, **LOCAL), force=True)
     inside = server.patch(SERVICES, "shop", {"spec": {"type": "ClusterIP"}})
     assert "externalTrafficPolicy" not in inside["spec"]
-    assert parse_service(inside).ownership.ours == {"metadata.labels"}
+    assert parse_service(inside).ownership.ours == ("metadata.labels",)
     outside = server.patch(SERVICES, "shop", {"spec": {"type": "NodePort"}})
     assert outside["spec"]["externalTrafficPolicy"] == "Cluster"
 
@@ -300,7 +300,7 @@ async def test_the_first_apply_creates_and_only_that_one_says_so(server: Server)
 async def test_empty_lists_are_owned_but_not_stored_and_count_as_a_change_each_time(server: Server) -> None:
     first = await server.apply(server.child(ingress=[]))
     assert set(first.object["spec"]) == {"podSelector", "policyTypes"}
-    assert {"spec.ingress", "spec.egress"} <= parse_network_policy(first.object).ownership.ours
+    assert {"spec.ingress", "spec.egress"} <= {*parse_network_policy(first.object).ownership.ours}
     second = await server.apply(server.child(ingress=[]))
     assert second.object["metadata"]["generation"] == 2
     assert version(second.object) != version(first.object)
@@ -325,7 +325,7 @@ async def test_what_somebody_edits_is_his_until_a_forced_apply_repairs_it(server
     wanted = server.child(ingress=[])
     before = (await server.apply(wanted)).object
     edited = server.patch(NETWORK_POLICIES, "shop-allow", deepcopy(EDITS[edit]))
-    assert parse_network_policy(edited).ownership.ours < parse_network_policy(before).ownership.ours
+    assert {*parse_network_policy(edited).ownership.ours} < {*parse_network_policy(before).ownership.ours}
     after = (await server.apply(wanted, force=True)).object
     for part in ("labels", "ownerReferences"):
         assert after["metadata"][part] == before["metadata"][part]

@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "outcome",
         "policy_body",
         "reasons",
+        "strings",
     ),
     "facts": ("label_selectors", "observed", "rules", "snapshot"),
     "judgement": ("checks", "covering", "desired", "drift", "exposure", "opening", "survey", "verdict"),

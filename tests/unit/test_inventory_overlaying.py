@@ -43,7 +43,7 @@ class Lists:
         self._bodies = bodies
         self._refuse = refuse or {}
 
-    async def list(self, resource: Resource, *, namespace: str | None = None) -> Listing:
+    async def list(self, resource: Resource, *, namespace: str | None = None) -> Listing[Body]:
         if resource in self._refuse:
             raise self._refuse[resource]
         items = (body for body in self._bodies if body["kind"] == resource.kind)

@@ -50,7 +50,7 @@ def test_a_service_is_read_as_far_as_access_goes() -> None:
     assert (service.external_traffic_policy, service.health_check_node_port) == ("Local", 31999)
     assert service.external_ips == ("198.51.100.7",)
     assert service.policy_label == "shop"
-    assert service.ownership == Ownership(ours=frozenset({POLICY_FIELD, LABEL_FIELD}))
+    assert service.ownership == Ownership(ours=(LABEL_FIELD, POLICY_FIELD))
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_who_holds_a_field_is_read_from_managed_fields(managed: list[Body], mine
 def test_owners_by_uid_count_as_the_field_of_owners() -> None:
     fields = {"f:metadata": {"f:ownerReferences": {".": {}, 'k:{"uid":"x"}': {}}}, "f:spec": {"f:podSelector": {}}}
     entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
-    assert ownership({"managedFields": [entry]}, NETWORK_POLICY_PATHS).ours == {
+    assert ownership({"managedFields": [entry]}, NETWORK_POLICY_PATHS).ours == (
         "metadata.ownerReferences",
         "spec.podSelector",
-    }
+    )
 
 
 # --- NetworkPolicies ---

@@ -54,7 +54,9 @@ class Quiet:
         told = self.policies[namespace]["status"].get("conditions", ())
         return next((f"{one['status']} {one['reason']}" for one in told if one["type"] == type), "")
 
-    async def list(self, resource: Resource, *, namespace: str | None, **_: Any) -> Listing:
+    async def list(
+        self, resource: Resource, *, namespace: str | None, read: Callable[[Body], Any], **_: Any
+    ) -> Listing[Any]:
         names = {resource.plural, namespace or "", f"{namespace}/{resource.plural}"}
         for name in names & self.held.keys():
             await self.held[name].wait()
@@ -64,7 +66,7 @@ class Quiet:
         for name in (WEB, SHOP) if namespace is None else (namespace,):
             bodies = {"nodeportaccesspolicies": self.policies[name], "services": service(namespace=name)}
             items += [bodies[resource.plural]] if resource.plural in bodies else []
-        return Listing(items=tuple(items), resource_version="1")
+        return Listing(items=tuple(map(read, items)), resource_version="1")
 
     @asynccontextmanager
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:

@@ -67,6 +67,9 @@ class Recorder:
         self.state: dict[str, str] = {}
         self.lists = 0
 
+    def read(self, body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
     def replace(self, objects: Sequence[dict[str, Any]], resource_version: str) -> None:
         assert resource_version
         self.lists += 1
@@ -394,7 +397,7 @@ class ScriptedClient:
             raise answer
         return answer
 
-    async def list(self, *_: object, **__: object) -> Listing:
+    async def list(self, *_: object, **__: object) -> Listing[Any]:
         self._next()
         self.lists += 1
         return Listing(items=(), resource_version="1")

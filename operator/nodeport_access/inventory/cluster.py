@@ -33,7 +33,7 @@ class ClusterError(InventoryError):
 class Lists(Protocol):
     """What is needed of the API server: ``kube.Client``."""
 
-    async def list(self, resource: Resource, *, namespace: str | None = None) -> Listing:
+    async def list(self, resource: Resource, *, namespace: str | None = None) -> Listing[Body]:
         """The complete collection."""
 
 

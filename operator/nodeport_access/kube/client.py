@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any, Generic, TypeVar
 
 from kubernetes.aio.client import Configuration
 
@@ -20,12 +21,14 @@ from nodeport_access.kube.resources import Resource
 from nodeport_access.kube.streams import WatchEvent, events_of
 from nodeport_access.kube.wire import Call, Fence, Observer, Wire, mapping, unfenced
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """A complete list, and the version of the collection that it shows."""
+class Listing(Generic[T]):
+    """A complete list, as each object of it was read, and the version of the collection that it shows."""
 
-    items: tuple[Body, ...]
+    items: tuple[T, ...]
     resource_version: str
 
 
@@ -68,16 +71,32 @@ class Client:
         await self._wire.close()
 
     async def list(
-        self, resource: Resource, *, namespace: str | None = None, metadata_only: bool = False, limit: int = 500
-    ) -> Listing:
-        """The complete collection, read in chunks of ``limit``; begins again once, if a continue token is too old."""
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        metadata_only: bool = False,
+        limit: int = 500,
+        read: Callable[[Body], Any] = lambda body: body,
+    ) -> Listing[Any]:
+        """The complete collection, in chunks of ``limit``, each object as it is ``read``: the rest of a chunk is gone
+        before the next comes. Begins again once, if a continue token is too old."""
+        how: dict[str, Any] = {"namespace": namespace, "metadata_only": metadata_only, "limit": limit, "read": read}
         try:
-            return await self._list(resource, namespace=namespace, metadata_only=metadata_only, limit=limit)
+            return await self._list(resource, **how)
         except Gone:
-            return await self._list(resource, namespace=namespace, metadata_only=metadata_only, limit=limit)
+            return await self._list(resource, **how)
 
-    async def _list(self, resource: Resource, *, namespace: str | None, metadata_only: bool, limit: int) -> Listing:
-        items: list[Body] = []
+    async def _list(
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None,
+        metadata_only: bool,
+        limit: int,
+        read: Callable[[Body], Any],
+    ) -> Listing[Any]:
+        items: list[Any] = []
         query = {"limit": str(limit)}
         while True:
             _, page = await self._request(
@@ -91,16 +110,16 @@ class Client:
                 )
             )
             found: Body = page.get("metadata") or {}
-            items += page.get("items") or ()
             if not found.get("resourceVersion"):
                 raise Unreachable(message=f"the answer to a list of {resource} is not a list")
+            for item in page.get("items") or ():
+                if not metadata_only:  # the API server leaves both out of the items of a list
+                    item.setdefault("apiVersion", resource.api_version)
+                    item.setdefault("kind", resource.kind)
+                items.append(read(item))
             if not found.get("continue"):
                 break
             query["continue"] = found["continue"]
-        if not metadata_only:
-            for item in items:  # the API server leaves both out of the items of a list
-                item.setdefault("apiVersion", resource.api_version)
-                item.setdefault("kind", resource.kind)
         return Listing(items=tuple(items), resource_version=found["resourceVersion"])
 
     @asynccontextmanager
