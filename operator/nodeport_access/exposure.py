@@ -118,7 +118,7 @@ Finding = tuple[Reason, str] | None
 def _host_network(case: Case) -> Finding:
     """A pod in its node's network has the node's address, and NetworkPolicy does not apply to it (NetworkPolicy
     concept page)."""
-    nodes = AddressSet.union(*(node.addresses for node in case.snapshot.nodes))
+    nodes = case.snapshot.node_addresses
     backends = {
         endpoint.node or "an unnamed node"
         for piece in case.snapshot.slices
@@ -165,11 +165,10 @@ def _covered_by_others(case: Case, service: Service) -> Finding:
     admitted = {other.name: covering.narrow_at_ports(other.spec, service, slices) for other in case.snapshot.others}
     if not any(admitted.values()):
         return None
-    ranges = covering.ranges(nodes)
     found = [
         f"{name!r} admits addresses of {listed(covering.covered(addresses, nodes))} or of pods there"
         for name, addresses in sorted(admitted.items())
-        if addresses.overlaps(ranges)
+        if addresses.overlaps(case.snapshot.node_ranges)
     ]
     if not found:
         return None
@@ -182,9 +181,10 @@ def _covered_by_others(case: Case, service: Service) -> Finding:
 
 def _covered_by_allowlist(case: Case, service: Service) -> Finding:
     allowed = AddressSet.union(*desired.allowed_addresses(case.policy, service, case.snapshot.now).values())
-    covered = covering.covered(covering.narrow(allowed), case.snapshot.nodes)
-    if not covered:
+    narrow = covering.narrow(allowed)
+    if not narrow.overlaps(case.snapshot.node_ranges):
         return None
+    covered = covering.covered(narrow, case.snapshot.nodes)
     return (
         Reason.ALLOWLIST_COVERS_NODES,
         f"The allowlist covers addresses of {listed(covered)} or of pods there: whoever is masqueraded to one gets in.",

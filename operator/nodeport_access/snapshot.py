@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from nodeport_access.api import Mode, Policy, ServiceKey
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.observed import EndpointSlice, NetworkPolicy, Node, Service
 
 
@@ -31,6 +32,8 @@ class Snapshot:
     children: by name, the NetworkPolicies that stand under a child's name of these policies, and those of ours that
         were made for this Service by a policy that no longer enforces.
     others: NetworkPolicies that select at least one of the Service's pods, all but the children that are ours.
+    node_addresses: the addresses of all nodes, and of their tunnels, together.
+    node_ranges: the same with those of their pods.
     sharing: the other exposed Services of the namespace that select at least one of these pods, with whether a policy
         keeps each Local.
     pods_listed: whether all pods of the namespace are known; if not, ``others`` and ``sharing`` may lack some.
@@ -46,6 +49,8 @@ class Snapshot:
     others: tuple[NetworkPolicy, ...]
     slices: tuple[EndpointSlice, ...]
     nodes: tuple[Node, ...]
+    node_addresses: AddressSet
+    node_ranges: AddressSet
     sharing: tuple[tuple[Service, bool], ...]
     pods_listed: bool
     nodes_listed: bool

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from nodeport_access import opening
+from nodeport_access import covering, opening
 from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, SERVICE_LABEL, Policy, PolicyKey, ServiceKey, TrafficPolicy
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.label_selectors import LabelIndex, Labels, SelectorIndex, selects
 from nodeport_access.observed import (
     EndpointSlice,
@@ -57,6 +58,18 @@ class _Namespace:
         return self.enforcing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nodes:
+    """All nodes, and what they cover together: there may be thousands."""
+
+    by_name: tuple[Node, ...]
+    addresses: AddressSet
+    ranges: AddressSet
+
+    def __bool__(self) -> bool:
+        return bool(self.by_name)
+
+
 class Store:
     """All that is known. ``on_touched`` is told of each Service that has to be looked at again, ``on_opened`` of those
     among them that somebody else may just have opened, ``on_namespaces`` of the namespaces that hold policies, whenever
@@ -79,7 +92,7 @@ class Store:
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(_Namespace)
         # Asked for in every pass, and changed rarely: in a pass only what bears on its Service may cost anything.
         self._policy_namespaces: frozenset[str] = frozenset()
-        self._nodes_by_name: tuple[Node, ...] | None = None
+        self._nodes: _Nodes | None = None
         # Tuples, as most have one or two members, and a set of one takes four times as much.
         self._claimants: dict[ServiceKey, tuple[PolicyKey, ...]] = {}
         self._made_for: dict[ServiceKey, tuple[str, ...]] = {}
@@ -112,6 +125,7 @@ class Store:
         policies = self.policies_of(key)
         children = self._children(key, policies)
         labels = self._pod_labels(service)
+        nodes = self._all_nodes()
         return Snapshot(
             key=key,
             now=now,
@@ -128,17 +142,21 @@ class Store:
                 for name in sorted(self._slices_of.get(key, ()))
                 if (piece := self.slices.get(key.namespace, name))
             ),
-            nodes=self._sorted_nodes(),
+            nodes=nodes.by_name,
+            node_addresses=nodes.addresses,
+            node_ranges=nodes.ranges,
             sharing=tuple((other, self.guarded(other.key)) for other in self._sharing(key, labels) if other.exposed),
             pods_listed=self.pods.listed(key.namespace),
             nodes_listed=self.nodes.listed(""),
             enforcing_names=known.enforcing_names(),
         )
 
-    def _sorted_nodes(self) -> tuple[Node, ...]:
-        if self._nodes_by_name is None:
-            self._nodes_by_name = tuple(sorted(self.nodes, key=lambda node: node.name))
-        return self._nodes_by_name
+    def _all_nodes(self) -> _Nodes:
+        if self._nodes is None:
+            by_name = tuple(sorted(self.nodes, key=lambda node: node.name))
+            addresses = AddressSet.union(*(node.addresses for node in by_name))
+            self._nodes = _Nodes(by_name=by_name, addresses=addresses, ranges=covering.ranges(by_name))
+        return self._nodes
 
     def cluster(self) -> Cluster:
         """All that is known, at one instant; nothing is looked at, so it costs next to nothing."""
@@ -334,7 +352,7 @@ class Store:
                 self._touch(piece.service)
 
     def _node_changed(self, _old: Node | None, _new: Node | None) -> None:
-        self._nodes_by_name = None
+        self._nodes = None
         for key in self._claimants:
             self.on_touched(key)
 

@@ -6,7 +6,7 @@ business: how conditions are written (`test_conditions`), or what is done about 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from nodeport_access import desired
 from nodeport_access.api import Body, ConditionType
 from nodeport_access.checks import Case
 from nodeport_access.conditions import Condition, Status
-from nodeport_access.observed import parse_service
+from nodeport_access.observed import Node, parse_service
 from nodeport_access.outcome import Failure
 from nodeport_access.policy_body import parse_policy
 from nodeport_access.reasons import Reason, Weight
@@ -589,6 +589,21 @@ def test_several_openings_are_named_in_order() -> None:
 def test_an_allowlist_that_covers_nodes_tunnels_or_pods_is_warned_of(allowed: str, covers: bool) -> None:
     found = judged(*converged(policy_body=policy(allowed=[allowed])))[T.ENFORCEABLE]
     assert (found.reason is Reason.ALLOWLIST_COVERS_NODES) is covers
+
+
+class Unread(tuple[Node, ...]):
+    """Nodes that may be counted, and not looked at one by one."""
+
+    def __iter__(self) -> Iterator[Node]:
+        raise AssertionError("there may be thousands")
+
+
+def test_where_no_node_is_covered_none_is_looked_at_by_itself() -> None:
+    """An EndpointSlice that changes brings on a pass, however many nodes there are."""
+    snapshot = snapshot_of(*converged())
+    snapshot = replace(snapshot, nodes=Unread(snapshot.nodes))
+    found = judge(Case(snapshot=snapshot, policy=policy_in(snapshot, "shop"), failures={}, contender=""))
+    assert {condition.reason for condition in found} >= {Reason.NOTHING_BYPASSES, Reason.GUARDED}
 
 
 WEB_FROM_ANYWHERE: Body = {"from": [cidr("0.0.0.0/0")], "ports": [{"protocol": "TCP", "port": "web"}]}

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nodeport_access import covering
 from nodeport_access.api import API_VERSION, KIND, POLICY_LABEL, SERVICE_LABEL, Body, ServiceKey
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.snapshot import Snapshot
 from nodeport_access.store import Store
 from tests.unit import builders
@@ -356,3 +358,13 @@ def test_a_service_that_nobody_claims_is_not_looked_at() -> None:
     for body in (service(), network_policy(ingress=[{}]), pod(), node(), endpoint_slice(endpoint())):
         seen.put(body)
     assert seen.touched == set()
+
+
+def test_what_all_nodes_cover_is_counted_when_one_changes_and_not_in_every_pass() -> None:
+    store = store_of(policy(), service(), node("node-1"))
+    before = store.snapshot(KEY, NOW)
+    assert store.snapshot(KEY, NOW).node_ranges is before.node_ranges
+    store.nodes.put(node("node-2", addresses=["192.0.2.1"], pod_cidrs=["10.64.0.0/24"], resource_version=2))
+    after = store.snapshot(KEY, NOW)
+    assert after.node_ranges == covering.ranges(after.nodes) != before.node_ranges
+    assert after.node_addresses == AddressSet.from_texts(["10.102.123.117/32", "192.0.2.1/32"])

@@ -11,7 +11,6 @@ from nodeport_access import covering, rules
 from nodeport_access.audit import policy_traps
 from nodeport_access.audit.report import Severity, Trap, TrapKind
 from nodeport_access.audit.setting import Setting, make_trap, sprung
-from nodeport_access.cidrs import AddressSet
 from nodeport_access.conditions import listed
 from nodeport_access.kube import NETWORK_POLICIES, SERVICES
 
@@ -24,12 +23,11 @@ def found_in(setting: Setting) -> tuple[Trap, ...]:
 
 def _nodes_in_network_policies(setting: Setting) -> Iterator[Trap]:
     snapshot, service = setting.snapshot, setting.service
-    ranges = covering.ranges(snapshot.nodes)
     for policy in setting.selecting:
         if policy.claims:
             continue  # its entries are told of by the policy that it was made for
         addresses = covering.narrow_at_ports(policy.spec, service, snapshot.slices)
-        if addresses.overlaps(ranges):
+        if addresses.overlaps(snapshot.node_ranges):
             yield make_trap(
                 setting.inventory,
                 TrapKind.NODE_ADDRESSES_ALLOWED,
@@ -83,7 +81,7 @@ def _shared_backends(setting: Setting) -> Iterator[Trap]:
 
 
 def _host_network(setting: Setting) -> Iterator[Trap]:
-    nodes = AddressSet.union(*(node.addresses for node in setting.snapshot.nodes))
+    nodes = setting.snapshot.node_addresses
     places = {
         endpoint.node or "an unnamed node"
         for piece in setting.snapshot.slices
