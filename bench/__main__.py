@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import compiling, plots, rounds
-from bench.contenders import contenders
+from bench.contenders import NAMES, contenders
 from bench.measures import FIGURES_OF
 from bench.results import Record, Results, table
 from testbed.failure import Failure
@@ -25,16 +25,16 @@ ALL = (*FIGURES_OF, COMPILE)
 
 def main(words: Sequence[str]) -> int:
     """Measure, and print the tables; the exit code."""
-    names = ("ours", "bare", "go", "kopf")
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the operator beside its rivals.")
     parser.add_argument(
         "measurements", nargs="*", metavar="MEASUREMENT", help=f"any of {', '.join(ALL)} (default: all)"
     )
     parser.add_argument("--n", type=int, nargs="+", default=[100, 1000], help="how many policies (default: 100 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender has its turn (default: 3)")
-    parser.add_argument("--contenders", nargs="+", choices=names, default=names, help="who takes part (default: all)")
+    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=NAMES, help="who takes part (default: all)")
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch one at rest (default: 60)")
     parser.add_argument("--drifts", type=int, default=200, help="single drifts of a round (default: 200)")
+    parser.add_argument("--churn-seconds", type=float, default=30, help="how long each kind of churn is (default: 30)")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench", help="logs and control planes go here")
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="keep the figures in this JSON file, and plots beside it"
@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
     try:
         alive = [name for name in FIGURES_OF if name in chosen]
         if alive:
-            everybody = contenders()
+            everybody = contenders(given.contenders)
             records += rounds.lives(
                 sizes=given.n,
                 rounds=given.rounds,
@@ -56,6 +56,7 @@ def main(words: Sequence[str]) -> int:
                 folder=given.folder,
                 idle_seconds=given.idle_seconds,
                 drifts=given.drifts,
+                churn_seconds=given.churn_seconds,
                 progress=Progress(),
             )
         if COMPILE in chosen:

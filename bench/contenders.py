@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from bench.world import PEER_ACCOUNT, PEER_NAMESPACE, PEER_USER, ticks
@@ -21,6 +21,8 @@ from testbed.failure import Failure
 from testbed.operator_process import ROOT, clean_environment
 from testbed.processes import SupervisedProcess, tail
 
+NAMES = ("ours", "bare", "go", "kopf")
+
 _PEERS = Path(__file__).with_name("peers")
 
 
@@ -30,13 +32,15 @@ class ContenderFailed(Failure):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One of those who are measured. `command` makes its command line of a kubeconfig and of whether it is to list as
-    many kinds as ours does, which only the bare one can leave."""
+    """One of those who are measured. `command` makes its command line of a kubeconfig and of whether it is to list and
+    watch as many kinds as ours does, which only the bare one can leave. One who does not follow what endpoints and
+    nodes do (`follows_all`) has no churn to bear."""
 
     name: str
     about: str
     command: Callable[[Path, bool], list[str]]
     user: str = PEER_USER
+    follows_all: bool = True
 
     def start(self, control_plane: ControlPlane, *, log: Path, all_kinds: bool = False) -> Running:
         """Start it. The token is made before, so that it is not part of the start."""
@@ -87,9 +91,9 @@ class Running:
         self.process.end()
 
 
-def contenders() -> Mapping[str, Contender]:
-    """All of them by name. The Go one is built at the first call, which takes minutes."""
-    go = programs.find(programs.PEERS)["go-operator"]
+def contenders(names: Collection[str] = NAMES) -> Mapping[str, Contender]:
+    """Those of these names. The Go one is built when it is first among them, which takes minutes."""
+    go = programs.find(programs.PEERS)["go-operator"] if "go" in names else None
     all_of_them = (
         Contender(
             name="ours",
@@ -120,9 +124,10 @@ def contenders() -> Mapping[str, Contender]:
                 *(sys.executable, "-m", "kopf", "run", "--all-namespaces", "--standalone"),
                 str(_PEERS / "kopf_idiomatic.py"),
             ],
+            follows_all=False,
         ),
     )
-    return {one.name: one for one in all_of_them}
+    return {one.name: one for one in all_of_them if one.name in names}
 
 
 def _started(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The measurements of one contender's life: converge, memory, idle, drift, storm, restart. All of them from outside.
+"""The measurements of one contender's life: converge, memory, idle, drift, storm, restart, churn. All from outside.
 
 Not its business: whose turn it is, and what the figures come to (`bench.rounds`, `bench.results`).
 """
@@ -6,7 +6,6 @@ Not its business: whose turn it is, and what the figures come to (`bench.rounds`
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from random import Random
 from statistics import quantiles
 
+from bench import churn
 from bench.contenders import Contender, Running
 from bench.trace import POLICY_STATUS, Request, Trace, applied_at
 from bench.world import World
@@ -36,6 +36,11 @@ RESTART_QUIET = "restart, until quiet [s]"
 REPAIR = "restart, first repair, start-up included [s]"
 REPAIR_SINCE_FIRST = "restart, first repair, from the first request on [s]"
 
+CHURN_CPU = {kind: f"{kind}: CPU [% of a core]" for kind in churn.KINDS}
+CHURN_WRITES = {kind: f"{kind}: writes" for kind in churn.KINDS}
+CHURN_CALLS = {kind: f"{kind}: calls but writes, watches and the lease" for kind in churn.KINDS}
+CHURN_RATE = {kind: f"{kind}: updates that were made [/s]" for kind in churn.KINDS}
+
 FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "converge": (APPLIED, APPLIED_SINCE_FIRST, WRITES),
     "memory": (RESIDENT,),
@@ -43,6 +48,9 @@ FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "drift": (DRIFT_P50, DRIFT_P99),
     "storm": (STORM, STORM_TAIL),
     "restart": (REPAIR, REPAIR_SINCE_FIRST, RESTART_QUIET, RESTART_WRITES),
+    "churn": tuple(
+        figure[kind] for kind in churn.KINDS for figure in (CHURN_CPU, CHURN_WRITES, CHURN_CALLS, CHURN_RATE)
+    ),
 }
 """What each measurement comes to, in the order of a life: what comes later finds the world as the one before left it,
 with everything applied."""
@@ -62,6 +70,8 @@ class Life:
     folder: Path
     idle_seconds: float = 60
     drifts: int = 200
+    churn_seconds: float = 30
+    churn_nodes: int = churn.NODES_COUNT
     random: Random = field(default_factory=lambda: Random(0))
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -75,11 +85,15 @@ class Life:
         }
         with self._running() as (running, trace):
             self._converge(running, trace)
+            if not {"memory", "idle"}.isdisjoint(measurements):
+                self._quiet_from(running)
             for name in FIGURES_OF:
                 if name in measurements and name in steps:
                     steps[name](running, trace)
         if "restart" in measurements:
             self._restart()
+        if "churn" in measurements and self.contender.follows_all:
+            self._churn()
         return self.figures
 
     # --- one after the other -----------------------------------------------------------------------------------------
@@ -97,19 +111,14 @@ class Life:
         )
 
     def _memory(self, running: Running, _: Trace) -> None:
-        self._quiet_from(running)
         self.figures[RESIDENT] = running.resident_mib()
 
     def _idle(self, running: Running, trace: Trace) -> None:
-        self._quiet_from(running)
         before, begin, used = len(trace.requests()), time.monotonic(), running.cpu_seconds()
         time.sleep(self.idle_seconds)
         share = (running.cpu_seconds() - used) / (time.monotonic() - begin)
-        calls = Counter(f"{one.verb} {one.resource}" for one in trace.requests()[before:])
         self.figures[IDLE_CPU] = 100 * share
-        self.figures[IDLE_CALLS] = sum(
-            count for call, count in calls.items() if not call.startswith("watch ") and "leases" not in call
-        )
+        self.figures[IDLE_CALLS] = sum(one.is_call for one in trace.requests()[before:])
 
     def _drift(self, running: Running, trace: Trace) -> None:
         """Somebody opens one Service after the other at a fixed pace, whether the one before is repaired or not."""
@@ -152,6 +161,30 @@ class Life:
             [(_, repaired)] = _repairs(somebody, trace)
             self.figures[REPAIR] = repaired - running.started
             self.figures[REPAIR_SINCE_FIRST] = repaired - _first(trace.requests())
+
+    def _churn(self) -> None:
+        """By a process of its own, which found all that the churn is about when it started."""
+        made = churn.Churn(self.world, nodes=self.churn_nodes)
+        made.create()
+        try:
+            with self._running(all_kinds=True) as (running, trace):
+                for kind in churn.KINDS:
+                    self._quiet_from(running)
+                    self._churn_of(kind, made, running, trace)
+        finally:
+            made.remove()
+
+    def _churn_of(self, kind: str, made: churn.Churn, running: Running, trace: Trace) -> None:
+        """What is left to do when the churn ends is part of what it cost."""
+        before, begin, used = len(trace.requests()), time.monotonic(), running.cpu_seconds()
+        rate = made.run(kind, seconds=self.churn_seconds)
+        took = time.monotonic() - begin
+        self._quiet_from(running)
+        calls = [one for one in trace.requests()[before:] if one.is_call]
+        self.figures[CHURN_CPU[kind]] = 100 * (running.cpu_seconds() - used) / took
+        self.figures[CHURN_WRITES[kind]] = sum(one.is_write for one in calls)
+        self.figures[CHURN_CALLS[kind]] = sum(not one.is_write for one in calls)
+        self.figures[CHURN_RATE[kind]] = rate
 
     # --- how ---------------------------------------------------------------------------------------------------------
 

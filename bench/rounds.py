@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -32,9 +32,11 @@ def lives(
     folder: Path,
     idle_seconds: float,
     drifts: int,
+    churn_seconds: float,
     progress: Progress,
-) -> Iterator[Record]:
-    """The figures, as they come. Each size has a control plane of its own, in a folder below `folder`."""
+) -> Generator[Record]:
+    """The figures, as they come; who has seen enough closes the generator. Each size has a control plane of its own, in
+    a folder below `folder`."""
     control_plane_programs = programs.find(progress=progress)
     for size in sizes:
         place = folder / str(size)
@@ -46,16 +48,21 @@ def lives(
             world = World(control_plane, size=size)
             progress.step(f"N = {size}: making the world")
             world.create()
+            fresh = True
             for number in range(rounds):
                 first = number % len(contenders)
                 for contender in [*contenders[first:], *contenders[:first]]:
                     progress.step(f"N = {size}, round {number + 1} of {rounds}: {contender.name}")
+                    if not fresh:
+                        world.reset()
+                    fresh = False
                     life = Life(
                         world=world,
                         contender=contender,
                         folder=place,
                         idle_seconds=idle_seconds,
                         drifts=drifts,
+                        churn_seconds=churn_seconds,
                         random=Random(number),  # the same Services for all
                     )
                     figures = life.run(measurements)
@@ -70,7 +77,6 @@ def lives(
                                     figure=figure,
                                     value=figures[figure],
                                 )
-                    world.reset()
 
 
 def compilations(*, sizes: Sequence[int], rounds: int) -> Iterator[Record]:

@@ -40,6 +40,11 @@ class Request:
         return self.verb in _WRITES
 
     @property
+    def is_call(self) -> bool:
+        """Neither a watch nor about the lease, which are there while nothing happens too."""
+        return self.verb != "watch" and self.resource != "leases"
+
+    @property
     def is_wanted(self) -> bool:
         """One of the four writes of a policy, and carried out."""
         return self.is_write and self.resource in _WANTED and self.code < 300

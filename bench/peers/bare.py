@@ -59,8 +59,12 @@ class Bare:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_services(listed[SERVICES][1]))
             group.create_task(self._watch_network_policies(listed[NETWORK_POLICIES][1]))
-            for policy in self._policies.values():
-                group.create_task(self._complete(policy, children))
+            async with asyncio.TaskGroup() as completing:
+                for policy in self._policies.values():
+                    completing.create_task(self._complete(policy, children))
+            # Last, so that nothing of it delays a write.
+            for kind in (POLICIES, NODES, SLICES, PODS) if all_kinds else ():
+                group.create_task(self._hear(kind, listed[kind][1]))
 
     async def _complete(self, policy: Json, children: set[tuple[str, str]]) -> None:
         """One policy's writes in the order that leaves no gap, as many policies at once as there are workers."""
@@ -98,6 +102,11 @@ class Bare:
                     make = allowlist if child["metadata"]["name"].endswith("-allow") else deny_all
                     group.create_task(self._in_turn(NETWORK_POLICIES, make(policy, service)))
 
+    async def _hear(self, kind: str, version: str) -> None:
+        """Reads what comes, and does nothing about it: what it costs to watch at all."""
+        async for _ in self._watch(kind, version):
+            pass
+
     async def _in_turn(self, kind: str, body: Json) -> None:
         async with self._turn:
             await self._apply(kind, body)
@@ -108,9 +117,8 @@ class Bare:
         """All objects of a kind, and the version to watch from."""
         items: list[Json] = []
         query = {"limit": str(PAGE)}
-        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1" if kind == PODS else None
         while True:
-            headers = {"Accept": accept} if accept else {}
+            headers = _accept(kind, "PartialObjectMetadataList")
             async with self._session.get(self._url + kind, params=query, headers=headers) as answer:
                 answer.raise_for_status()
                 page = json.loads(await answer.read())
@@ -123,7 +131,8 @@ class Bare:
         while True:
             query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "300"}
             query["allowWatchBookmarks"] = "true"
-            async with self._session.get(self._url + kind, params=query) as answer:
+            headers = _accept(kind, "PartialObjectMetadata")
+            async with self._session.get(self._url + kind, params=query, headers=headers) as answer:
                 answer.raise_for_status()
                 async for line in answer.content:
                     event = json.loads(line)
@@ -241,6 +250,11 @@ def _network_policy(policy: Json, service: Json, *, suffix: str, ingress: list[J
     }
 
 
+def _accept(kind: str, only: str) -> dict[str, str]:
+    """Of pods, of which there may be many, only metadata."""
+    return {"Accept": f"application/json;as={only};g=meta.k8s.io;v=v1"} if kind == PODS else {}
+
+
 def _key(body: Json) -> tuple[str, str]:
     return body["metadata"].get("namespace", ""), body["metadata"]["name"]
 
@@ -269,6 +283,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--all-kinds", action="store_true", help="list EndpointSlices and Pods too")
+    parser.add_argument("--all-kinds", action="store_true", help="list EndpointSlices and Pods too, and watch all")
     given = parser.parse_args()
     asyncio.run(_main(yaml.safe_load(given.kubeconfig.read_text()), workers=given.workers, all_kinds=given.all_kinds))
