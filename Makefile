@@ -49,7 +49,7 @@ LAB ?=
 MONITORING ?=
 ORACLES ?=
 .PHONY: test
-test: test-unit site test-api ## everything: unit tests, the site, the tests on the real API server, other evaluators, and packets where this machine can
+test: test-unit site test-api test-bars ## everything: unit tests, the site, the tests on the real API server, performance, other evaluators, and packets where this machine can
 	@if [ -n "$(BROWSER)" ] || reason=$$($(BIN)/python -m testbed can-browser); then \
 		$(MAKE) --no-print-directory test-browser; else echo "tests/browser did not run: $$reason" >&2; fi
 	@if [ -n "$(MONITORING)" ] || reason=$$($(BIN)/python -m testbed can-monitor); then \
@@ -107,10 +107,15 @@ ROUNDS ?= 3
 bench: .venv/.dev build-testbed ## the operator beside its rivals on the real control plane (N="100 1000" ROUNDS=3; hours at 10,000)
 	@$(BIN)/python -m bench --n $(N) --rounds $(ROUNDS) $(ARGS)
 
+# By itself, as nothing else may take the processors meanwhile; and shown, as a figure that is met has something to say too.
+.PHONY: test-bars
+test-bars: .venv/.dev build-testbed ## performance beside a bare client, by bars that only a real regression breaks
+	@$(BIN)/python -m pytest tests/bench/test_bars.py --capture=no -o faulthandler_timeout=600 $(ARGS)
+
 # Not part of `make test`: it says nothing about the operator that the other tests do not.
 .PHONY: test-bench
-test-bench: .venv/.dev build-testbed ## that the rivals of the benchmarks come to what the operator comes to
-	@$(BIN)/python -m pytest tests/bench $(ARGS)
+test-bench: .venv/.dev build-testbed ## that the rivals of the benchmarks come to what the operator comes to, and that churn is what it says
+	@$(BIN)/python -m pytest tests/bench --ignore=tests/bench/test_bars.py $(ARGS)
 
 .PHONY: build-testbed
 build-testbed: .venv/.dev ## build the real API server, etcd, controller manager, and tools that tests use (once; about 20 minutes on 2 cores)

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import compiling, plots, rounds
+from bench import bars, compiling, plots, rounds
 from bench.contenders import NAMES, contenders
 from bench.measures import FIGURES_OF
-from bench.results import Record, Results, table
+from bench.results import Record, Results
+from bench.tables import judged, table
 from testbed.failure import Failure
 from testbed.operator_process import ROOT
 from testbed.progress import Progress
@@ -68,6 +69,7 @@ def main(words: Sequence[str]) -> int:
     for name in ALL:
         if name in chosen:
             print(f"\n### {name}\n\n{table(results, measurement=name)}", end="")
+    print(f"\n### bars\n\n{judged(bars.exact(results))}", end="")
     if given.write:
         results.write(given.write)
         plots.draw(results, folder=given.write.parent)

@@ -112,6 +112,7 @@ def _excluding(kind: Any, entry: Json) -> list[Any]:
 WAYS: Mapping[str, Callable[[Json, Json], Json]] = {"ours": ours, "plain": plain}
 KINDS: Mapping[str, Callable[..., list[Json]]] = {"": mixed, ", pierced": pierced}
 """Kinds of lists, by what the names of their figures say."""
+TIMES = {kind: f"compile{kind} [µs of CPU per CIDR]" for kind in KINDS}
 
 
 def compiled(*, count: int, random: Random, lists: int | None = None) -> Mapping[str, Mapping[str, float]]:
@@ -138,7 +139,7 @@ def compiled(*, count: int, random: Random, lists: int | None = None) -> Mapping
             assert specs[0] == specs[1]
             blocks.append(len(specs[0]["ingress"][0]["from"]))
         for name, found in figures.items():
-            found[f"compile{kind} [µs of CPU per CIDR]"] = 1_000_000 * median(seconds[name]) / count
+            found[TIMES[kind]] = 1_000_000 * median(seconds[name]) / count
             found[f"emitted{kind} [KiB]"] = median(sizes[name]) / 1024
             found[f"emitted{kind} [ipBlocks]"] = median(blocks)
     return figures

@@ -1,16 +1,16 @@
-"""What was measured, as records in a JSON file, and as tables with medians, spread and ratios.
+"""What was measured, as records in a JSON file, and the ratios between contenders.
 
 A ratio is taken inside one round, of two contenders that ran one after the other, and only then is the median of it
-taken: a machine that is slow for an hour is slow for both. Not its business: measuring (`bench.measures`).
+taken: a machine that is slow for an hour is slow for both. Not its business: measuring (`bench.measures`), and how it
+is shown (`bench.tables`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any, Self
 
 OURS = "ours"
@@ -48,6 +48,11 @@ class Results:
         head = json.dumps({"command": self.command, "machine": dict(self.machine)}, indent=1)[1:-1].strip()
         path.write_text(f'{{\n {head},\n "records": [\n{records}\n]}}\n', encoding="utf-8")
 
+    @property
+    def sizes(self) -> list[int]:
+        """Every N that was measured, the smallest first."""
+        return sorted({record.size for record in self.records})
+
     def values(self, *, size: int, contender: str, figure: str) -> Mapping[int, float]:
         """By rounds."""
         return {
@@ -61,44 +66,3 @@ class Results:
         ours = self.values(size=size, contender=OURS, figure=figure)
         theirs = self.values(size=size, contender=rival, figure=figure)
         return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
-
-
-def table(results: Results, *, measurement: str) -> str:
-    """A Markdown table: a line for each figure and size, with every contender's median and spread, and the ratios."""
-    chosen = [record for record in results.records if record.measurement == measurement]
-    contenders = list(dict.fromkeys(sorted((record.contender for record in chosen), key=_order)))
-    rivals = [name for name in contenders if name != OURS]
-    header = ["figure", "N", *contenders, *(f"{OURS} ÷ {rival}" for rival in rivals)]
-    rows = [header, ["---"] * 2 + ["---:"] * (len(header) - 2)]
-    for figure, size in dict.fromkeys((record.figure, record.size) for record in _by_figure(chosen)):
-        cells = [spread(results.values(size=size, contender=name, figure=figure).values()) for name in contenders]
-        ratios = [spread(results.ratios(size=size, rival=rival, figure=figure)) for rival in rivals]
-        rows.append([figure, f"{size:,}", *cells, *ratios])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def spread(values: Iterable[float]) -> str:
-    """The median, and the least and the most where they differ from it; a dash where there is nothing."""
-    found = sorted(values)
-    if not found:
-        return "-"
-    middle = _short(median(found))
-    return middle if len(found) == 1 else f"{middle} ({_short(found[0])}..{_short(found[-1])})"
-
-
-def _short(value: float) -> str:
-    """Three digits that count; more would be noise."""
-    if value == int(value) and abs(value) < 1000:
-        return f"{int(value)}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _by_figure(records: Iterable[Record]) -> Iterator[Record]:
-    """Sizes of one figure side by side, figures in the order in which they were measured."""
-    records = list(records)
-    order = {figure: number for number, figure in enumerate(dict.fromkeys(record.figure for record in records))}
-    yield from sorted(records, key=lambda record: (order[record.figure], record.size))
-
-
-def _order(contender: str) -> tuple[bool, str]:
-    return contender != OURS, contender

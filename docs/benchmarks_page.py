@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench import bars
 from bench.__main__ import ALL
 from bench.plots import PICTURES
-from bench.results import Results, table
+from bench.results import Results
+from bench.tables import judged, table
 from docs import markers
 
 FIGURES = Path(__file__).with_name("benchmark-figures.json")
@@ -36,6 +38,7 @@ def _parts(results: Results) -> Iterator[str]:
     for measurement in ALL:
         if measurement in measured:
             yield f"### {measurement}\n\n{table(results, measurement=measurement)}"
+    yield f"### bars\n\n{judged(bars.exact(results))}"
     for name, figure in PICTURES.items():
         if (FIGURES.parent / name).exists():
             yield f"![{figure}, by the number of policies]({name})\n"

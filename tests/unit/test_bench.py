@@ -7,14 +7,15 @@ from random import Random
 
 import pytest
 
-from bench import compiling
-from bench.results import Record, Results, spread, table
+from bench import compiling, measures
+from bench.results import Record, Results
+from bench.tables import spread, table
 from bench.trace import Request, applied_at
 from docs import benchmarks_page
 
 
-def record(contender: str, round: int, value: float, *, size: int = 100) -> Record:
-    return Record(measurement="storm", size=size, round=round, contender=contender, figure="f [s]", value=value)
+def record(contender: str, round: int, value: float, *, size: int = 100, figure: str = "f [s]") -> Record:
+    return Record(measurement="storm", size=size, round=round, contender=contender, figure=figure, value=value)
 
 
 def results(*records: Record) -> Results:
@@ -37,10 +38,25 @@ def test_a_table_has_a_line_for_each_size_and_ours_first() -> None:
         record("bare", 0, 1, size=1000), record("ours", 0, 3, size=1000), record("bare", 0, 1), record("ours", 0, 2)
     )
     assert table(measured, measurement="storm").splitlines() == [
-        "| figure | N | ours | bare | ours ÷ bare |",
-        "| --- | --- | ---: | ---: | ---: |",
-        "| f [s] | 100 | 2 | 1 | 2 |",
-        "| f [s] | 1,000 | 3 | 1 | 3 |",
+        "| figure | N | ours | bare | ours ÷ bare | bar |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| f [s] | 100 | 2 | 1 | 2 |  |",
+        "| f [s] | 1,000 | 3 | 1 | 3 |  |",
+    ]
+
+
+def test_a_table_names_the_bars_that_hold_at_a_size_against_those_who_took_part() -> None:
+    """The bar against bare holds from 1,000 on; nobody of the others was there."""
+    measured = results(
+        *(
+            record(name, 0, 1, size=size, figure=measures.APPLIED_SINCE_FIRST)
+            for name in ("ours", "bare")
+            for size in (100, 1000)
+        )
+    )
+    assert [line.split(" | ")[-1] for line in table(measured, measurement="storm").splitlines()[2:]] == [
+        " |",
+        "≤ 1.2 x bare |",
     ]
 
 
