@@ -38,7 +38,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--churn-seconds", type=float, default=30, help="how long each kind of churn is (default: 30)")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench", help="logs and control planes go here")
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="keep the figures in this JSON file, and plots beside it"
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="keep the figures in this JSON file, over what it has of the same measurements and sizes, and plots beside it",
     )
     given = parser.parse_args(words)
     if unknown := set(given.measurements) - set(ALL):
@@ -71,8 +74,9 @@ def main(words: Sequence[str]) -> int:
             print(f"\n### {name}\n\n{table(results, measurement=name)}", end="")
     print(f"\n### bars\n\n{judged(bars.exact(results))}", end="")
     if given.write:
-        results.write(given.write)
-        plots.draw(results, folder=given.write.parent)
+        kept = results.over(Results.read(given.write)) if given.write.exists() else results
+        kept.write(given.write)
+        plots.draw(kept, folder=given.write.parent)
     return 0
 
 

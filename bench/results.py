@@ -30,11 +30,20 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """All figures of one run, with the machine, and the command that repeats it."""
+    """All figures of one run, or of several on one machine, with the machine, and the commands that repeat them, a line
+    each."""
 
     machine: Mapping[str, str]
     command: str
     records: Sequence[Record]
+
+    def over(self, earlier: Results) -> Results:
+        """These, and of an earlier run whatever these have not measured anew: a measurement at a size as a whole, since
+        a ratio is taken inside a run."""
+        anew = {(record.measurement, record.size) for record in self.records}
+        kept = [record for record in earlier.records if (record.measurement, record.size) not in anew]
+        commands = dict.fromkeys([*earlier.command.splitlines(), *self.command.splitlines()])
+        return Results(machine=self.machine, command="\n".join(commands), records=[*kept, *self.records])
 
     @classmethod
     def read(cls, path: Path) -> Self:

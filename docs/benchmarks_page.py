@@ -33,7 +33,8 @@ def figures(results: Results | None) -> str:
 
 def _parts(results: Results) -> Iterator[str]:
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
-    yield f"Measured on: {machine}.\nBy: `{results.command}`.\n"
+    commands = "".join(f"    {command}\n" for command in results.command.splitlines())
+    yield f"Measured on: {machine}.\n\n{commands}"
     measured = {record.measurement for record in results.records}
     for measurement in ALL:
         if measurement in measured:

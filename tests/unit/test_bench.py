@@ -75,6 +75,14 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (read.machine, read.command, tuple(read.records)) == (written.machine, written.command, written.records)
 
 
+def test_a_run_replaces_what_it_has_measured_anew_and_leaves_the_rest() -> None:
+    earlier = results(record("ours", 0, 1), record("bare", 0, 1), record("ours", 1, 1), record("ours", 0, 7, size=1000))
+    anew = results(record("ours", 0, 2))
+    kept = anew.over(earlier)
+    assert [(one.size, one.contender, one.value) for one in kept.records] == [(1000, "ours", 7), (100, "ours", 2)]
+    assert kept.command == "python -m bench storm"
+
+
 def test_a_page_without_figures_says_so_and_one_with_figures_says_where_they_come_from() -> None:
     assert benchmarks_page.figures(None) == f"{benchmarks_page.NONE}\n"
     page = benchmarks_page.figures(results(record("ours", 0, 2)))
