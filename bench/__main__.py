@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
         "--write",
         type=Path,
         metavar="FILE",
-        help="keep the figures in this JSON file, over what it has of the same measurements and sizes, and plots beside it",
+        help="keep the figures in this JSON file, over those of the same measurements and sizes, and plots beside it",
     )
     given = parser.parse_args(words)
     if unknown := set(given.measurements) - set(ALL):
