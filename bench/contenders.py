@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from bench.api_server import ApiServer
 from bench.world import PEER_ACCOUNT, PEER_NAMESPACE, PEER_USER, ticks
 from nodeport_access.workers import WORKERS
 from testbed import operator_process, programs
-from testbed.control_plane import ControlPlane
 from testbed.failure import Failure
 from testbed.operator_process import ROOT, clean_environment
 from testbed.processes import SupervisedProcess, tail
@@ -42,12 +42,12 @@ class Contender:
     user: str = PEER_USER
     follows_all: bool = True
 
-    def start(self, control_plane: ControlPlane, *, log: Path, all_kinds: bool = False) -> Running:
+    def start(self, api_server: ApiServer, *, log: Path, all_kinds: bool = False) -> Running:
         """Start it. The token is made before, so that it is not part of the start."""
         namespace, account = PEER_NAMESPACE, PEER_ACCOUNT
         if self.user != PEER_USER:
             namespace, account = operator_process.NAMESPACE, operator_process.SERVICE_ACCOUNT
-        kubeconfig = control_plane.service_account_kubeconfig(namespace=namespace, name=account)
+        kubeconfig = api_server.service_account_kubeconfig(namespace=namespace, name=account)
         environment = {
             **clean_environment(os.environ),
             "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)]),
@@ -59,7 +59,7 @@ class Contender:
             log=log,
             folder=log.parent,
             environment=environment,
-            hold=[control_plane.lock],
+            hold=[api_server.lock],
         )
         return Running(contender=self, process=process, started=_started(process.pid))
 

@@ -16,13 +16,14 @@ from statistics import quantiles
 from bench import churn
 from bench.contenders import Contender, Running
 from bench.trace import POLICY_STATUS, Request, Trace, applied_at
-from bench.world import World
+from bench.world import AnyWorld, World
 from testbed.credentials import ADMIN
 from testbed.waiting import wait_for
 
 SERVICES = "services"
 APPLIED = "applied, start-up included [s]"
 APPLIED_SINCE_FIRST = "applied, from the first request on [s]"
+CPU_APPLIED = "applied, CPU of the process until then [s]"
 WRITES = "writes per policy"
 RESIDENT = "resident [MiB]"
 IDLE_CPU = "idle CPU [% of a core]"
@@ -42,7 +43,7 @@ CHURN_CALLS = {kind: f"{kind}: calls but writes, watches and the lease" for kind
 CHURN_RATE = {kind: f"{kind}: updates that were made [/s]" for kind in churn.KINDS}
 
 FIGURES_OF: Mapping[str, tuple[str, ...]] = {
-    "converge": (APPLIED, APPLIED_SINCE_FIRST, WRITES),
+    "converge": (APPLIED, APPLIED_SINCE_FIRST, CPU_APPLIED, WRITES),
     "memory": (RESIDENT,),
     "idle": (IDLE_CPU, IDLE_CALLS),
     "drift": (DRIFT_P50, DRIFT_P99),
@@ -65,7 +66,7 @@ _SAMPLE, _BUSY_SHARE, _CALM_SECONDS = 0.1, 0.2, 3.0
 class Life:
     """One contender on a world that was just reset, and what is measured of it, by names with units in them."""
 
-    world: World
+    world: AnyWorld
     contender: Contender
     folder: Path
     idle_seconds: float = 60
@@ -83,10 +84,10 @@ class Life:
             "drift": self._drift,
             "storm": self._storm,
         }
-        with self._running() as (running, trace):
-            self._converge(running, trace)
+        with self.running() as (running, trace):
+            self.converge(running, trace)
             if not {"memory", "idle"}.isdisjoint(measurements):
-                self._quiet_from(running)
+                self.quiet_from(running)
             for name in FIGURES_OF:
                 if name in measurements and name in steps:
                     steps[name](running, trace)
@@ -98,14 +99,16 @@ class Life:
 
     # --- one after the other -----------------------------------------------------------------------------------------
 
-    def _converge(self, running: Running, trace: Trace) -> None:
+    def converge(self, running: Running, trace: Trace) -> None:
         self._wait_until_applied(running, trace, resource=POLICY_STATUS, count=len(self.world.guarded))
+        used = running.cpu_seconds()
         requests = trace.requests()
         done = applied_at(requests)
         self.figures.update(
             {
                 APPLIED: done - running.started,
                 APPLIED_SINCE_FIRST: done - _first(requests),
+                CPU_APPLIED: used,
                 WRITES: sum(one.is_write for one in requests) / len(self.world.guarded),
             }
         )
@@ -147,8 +150,8 @@ class Life:
 
     def _restart(self) -> None:
         """Once with everything applied, and once with one Service opened while it was away."""
-        with self._running(all_kinds=True) as (running, trace):
-            rests_from = self._quiet_from(running)
+        with self.running(all_kinds=True) as (running, trace):
+            rests_from = self.quiet_from(running)
             requests = trace.requests()
             quiet = max(rests_from, *(one.end for one in requests if one.verb != "watch"))
             self.figures[RESTART_WRITES] = sum(one.is_write for one in requests)
@@ -156,7 +159,7 @@ class Life:
         victim = self.random.choice(self.world.guarded)
         somebody = self._somebody()
         self.world.open_service(victim)
-        with self._running(all_kinds=True) as (running, trace):
+        with self.running(all_kinds=True) as (running, trace):
             self._wait_until_applied(running, trace, resource=SERVICES, count=1)
             [(_, repaired)] = _repairs(somebody, trace)
             self.figures[REPAIR] = repaired - running.started
@@ -164,12 +167,13 @@ class Life:
 
     def _churn(self) -> None:
         """By a process of its own, which found all that the churn is about when it started."""
+        assert isinstance(self.world, World), "the recording server makes churn of its own"
         made = churn.Churn(self.world, nodes=self.churn_nodes)
         made.create()
         try:
-            with self._running(all_kinds=True) as (running, trace):
+            with self.running(all_kinds=True) as (running, trace):
                 for kind in churn.KINDS:
-                    self._quiet_from(running)
+                    self.quiet_from(running)
                     self._churn_of(kind, made, running, trace)
         finally:
             made.remove()
@@ -179,7 +183,7 @@ class Life:
         before, begin, used = len(trace.requests()), time.monotonic(), running.cpu_seconds()
         rate = made.run(kind, seconds=self.churn_seconds)
         took = time.monotonic() - begin
-        self._quiet_from(running)
+        self.quiet_from(running)
         calls = [one for one in trace.requests()[before:] if one.is_call]
         self.figures[CHURN_CPU[kind]] = 100 * (running.cpu_seconds() - used) / took
         self.figures[CHURN_WRITES[kind]] = sum(one.is_write for one in calls)
@@ -189,10 +193,10 @@ class Life:
     # --- how ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _running(self, *, all_kinds: bool = False) -> Iterator[tuple[Running, Trace]]:
-        trace = Trace(self.world.control_plane, user=self.contender.user)
+    def running(self, *, all_kinds: bool = False) -> Iterator[tuple[Running, Trace]]:
+        trace = Trace(self.world.api_server, user=self.contender.user)
         log = self.folder / f"{self.contender.name}.log"
-        running = self.contender.start(self.world.control_plane, log=log, all_kinds=all_kinds)
+        running = self.contender.start(self.world.api_server, log=log, all_kinds=all_kinds)
         try:
             yield running, trace
         finally:
@@ -217,7 +221,7 @@ class Life:
 
         wait_for(applied, seconds=seconds, what=f"{self.contender.name} to apply everything", every=1)
 
-    def _quiet_from(self, running: Running) -> float:
+    def quiet_from(self, running: Running) -> float:
         """When it was last seen at work, in seconds since the epoch; returns once it has rested for three seconds."""
         last_busy, used = time.time(), running.cpu_seconds()
         while (now := time.time()) - last_busy < _CALM_SECONDS:
@@ -229,7 +233,7 @@ class Life:
         return last_busy
 
     def _somebody(self) -> Trace:
-        return Trace(self.world.control_plane, user=ADMIN)
+        return Trace(self.world.api_server, user=ADMIN)
 
 
 def _first(requests: Sequence[Request]) -> float:

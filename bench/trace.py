@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from bench.api_server import ApiServer
 from testbed import audit
-from testbed.control_plane import ControlPlane
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 POLICY_STATUS = "nodeportaccesspolicies/status"
@@ -53,17 +53,17 @@ class Request:
 class Trace:
     """The requests of one user from now on."""
 
-    def __init__(self, control_plane: ControlPlane, *, user: str) -> None:
-        self._control_plane = control_plane
+    def __init__(self, api_server: ApiServer, *, user: str) -> None:
+        self._api_server = api_server
         self._user = user
-        self._since = control_plane.audit_mark()
+        self._since = api_server.audit_mark()
         self._seen = self._since
         self._counted: Counter[str] = Counter()
 
     def count(self, resource: str) -> int:
         """How many writes to a resource were answered until now. Cheap: nothing is parsed, because whoever watches
         takes the CPU from those who are watched."""
-        found, self._seen = _lines(self._control_plane, since=self._seen)
+        found, self._seen = _lines(self._api_server, since=self._seen)
         user = f'"username":"{self._user}"'.encode()
         for line in found:
             if user in line and any(verb in line for verb in _WRITE_MARKS):
@@ -72,7 +72,7 @@ class Trace:
 
     def requests(self) -> list[Request]:
         """All that were answered until now; a watch that is still open was not."""
-        return [_request(event) for event in self._control_plane.audit_events(since=self._since, user=self._user)]
+        return [_request(event) for event in self._api_server.audit_events(since=self._since, user=self._user)]
 
 
 def applied_at(requests: Iterable[Request]) -> float:
@@ -84,8 +84,8 @@ def applied_at(requests: Iterable[Request]) -> float:
     return max(first.values())
 
 
-def _lines(control_plane: ControlPlane, *, since: int) -> tuple[list[bytes], int]:
-    with (control_plane.folder / "audit.log").open("rb") as file:
+def _lines(api_server: ApiServer, *, since: int) -> tuple[list[bytes], int]:
+    with (api_server.folder / "audit.log").open("rb") as file:
         file.seek(since)
         content = file.read()
     complete = content[: content.rfind(b"\n") + 1]

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench.api_server import ApiServer
 from testbed import objects, scenario
 from testbed.api_client import MERGE_PATCH
 from testbed.cluster import Cluster, path
@@ -48,39 +50,24 @@ class Guarded:
     service: str
 
 
-class World:
-    """The objects of one size of a benchmark. Every method raises WorldFailed."""
+class AnyWorld(ABC):
+    """The objects of one size of a benchmark, however they were made. Every method raises WorldFailed."""
 
-    def __init__(self, control_plane: ControlPlane, *, size: int) -> None:
-        self.control_plane = control_plane
-        self.cluster = Cluster(control_plane)
+    def __init__(self, api_server: ApiServer, *, size: int) -> None:
+        self.api_server = api_server
         self.guarded = [
             Guarded(namespace=f"bench-{number // PER_NAMESPACE:04d}", policy=f"p{number:05d}", service=f"s{number:05d}")
             for number in range(size)
         ]
         self.namespaces = list(dict.fromkeys(one.namespace for one in self.guarded))
 
-    # --- making ------------------------------------------------------------------------------------------------------
-
+    @abstractmethod
     def create(self) -> None:
-        """CRD, RBAC, nodes, and everything that the contenders find: once for a control plane."""
-        install(self.control_plane)
-        scenario.create_nodes(self.cluster)
-        for body in _peer_account():
-            self._send("POST", _collection(body), body)
-        spaces = path(kind="Namespace")
-        self._all(lambda name: self._send("POST", spaces, objects.namespace(name=name)), self.namespaces)
-        self._all(self._create_service, self.guarded)
-        self._all(self._create_policy, self.guarded)
-        self.settle()
+        """CRD, nodes, and everything that the contenders find: once for an API server."""
 
+    @abstractmethod
     def reset(self) -> None:
         """As `create` left it: no NetworkPolicies, Services that nobody took, policies without a status."""
-        for kind in ("NetworkPolicy", "NodePortAccessPolicy"):
-            self._delete_all(kind)
-        self._all(self._give_back_service, self.guarded)
-        self._all(self._create_policy, self.guarded)
-        self.settle()
 
     def open_services(self, some: Iterable[Guarded]) -> None:
         """Somebody sets these Services to `Cluster`, as fast as they are taken."""
@@ -92,31 +79,68 @@ class World:
         change = {"spec": {"externalTrafficPolicy": "Cluster"}}
         self._send("PATCH", f"{address}?fieldManager=somebody", change, content_type=MERGE_PATCH)
 
-    # --- looking -----------------------------------------------------------------------------------------------------
-
     def missing(self) -> str:
         """What is not yet applied, in words; empty where all of it is."""
-        services = self.cluster_list("Service")
-        local = sum(one["spec"].get("externalTrafficPolicy") == "Local" for one in services)
-        children = {
-            (one["metadata"]["namespace"], one["metadata"]["name"]) for one in self.cluster_list("NetworkPolicy")
-        }
+        local = sum(one["spec"].get("externalTrafficPolicy") == "Local" for one in self._each("Service"))
+        children = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in self._each("NetworkPolicy")}
         wanted = {(one.namespace, f"{one.policy}-{suffix}") for one in self.guarded for suffix in ("allow", "deny-all")}
-        ready = sum(_is_ready(one) for one in self.cluster_list("NodePortAccessPolicy"))
+        ready = sum(_is_ready(one) for one in self._each("NodePortAccessPolicy"))
         seen = {"Services": local, "NetworkPolicies": len(children & wanted), "ready policies": ready}
         due = {"Services": len(self.guarded), "NetworkPolicies": len(wanted), "ready policies": len(self.guarded)}
         return ", ".join(f"{seen[what]} of {due[what]} {what}" for what in due if seen[what] < due[what])
 
     def cluster_list(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind, read in chunks."""
-        items: list[dict[str, Any]] = []
+        """All objects of a kind."""
+        return list(self._each(kind))
+
+    def _each(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Read in chunks, no more than one of which is held."""
         follow = ""
         while True:
             page = self._send("GET", f"{path(kind=kind)}?limit=500{follow}")
-            items += page["items"]
+            yield from page["items"]
             if not (token := page["metadata"].get("continue")):
-                return items
+                return
             follow = f"&continue={token}"
+
+    def _send(self, method: str, where: str, body: object = None, *, content_type: str = "application/json") -> Any:
+        code, answer = self.api_server.request(method, where, body, content_type=content_type, seconds=120)
+        if code >= 300:
+            raise WorldFailed(f"{method} {where}: {code} {answer.get('message', answer)}")
+        return answer
+
+    def _all(self, send: Callable[[Any], object], things: Sequence[Any]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            for _ in threads.map(send, things):
+                pass
+
+
+class World(AnyWorld):
+    """One on a real control plane, made through its API."""
+
+    def __init__(self, control_plane: ControlPlane, *, size: int) -> None:
+        super().__init__(control_plane, size=size)
+        self.control_plane = control_plane
+        self.cluster = Cluster(control_plane)
+
+    def create(self) -> None:
+        """RBAC too."""
+        install(self.control_plane)
+        scenario.create_nodes(self.cluster)
+        for body in _peer_account():
+            self._send("POST", _collection(body), body)
+        spaces = path(kind="Namespace")
+        self._all(lambda name: self._send("POST", spaces, objects.namespace(name=name)), self.namespaces)
+        self._all(self._create_service, self.guarded)
+        self._all(self._create_policy, self.guarded)
+        self.settle()
+
+    def reset(self) -> None:
+        for kind in ("NetworkPolicy", "NodePortAccessPolicy"):
+            self._delete_all(kind)
+        self._all(self._give_back_service, self.guarded)
+        self._all(self._create_policy, self.guarded)
+        self.settle()
 
     def settle(self) -> None:
         """Wait until the control plane has digested what it was given: its controllers go on for a while."""
@@ -138,16 +162,15 @@ class World:
         spaces = set(self.namespaces)  # the operator has a NetworkPolicy of its own, elsewhere
 
         def gone() -> bool:
-            return not any(one["metadata"]["namespace"] in spaces for one in self.cluster_list(kind))
+            return not any(one["metadata"]["namespace"] in spaces for one in self._each(kind))
 
         wait_for(gone, seconds=300, what=f"the last {kind} to go", every=1)
 
-    # --- how ---------------------------------------------------------------------------------------------------------
-
     def _create_service(self, one: Guarded) -> None:
-        body = objects.service(namespace=one.namespace, name=one.service, selector={"app": one.service})
-        body["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
-        self._send("POST", path(kind="Service", namespace=one.namespace), body)
+        self._send("POST", path(kind="Service", namespace=one.namespace), service_of(one))
+
+    def _create_policy(self, one: Guarded) -> None:
+        self._send("POST", path(kind="NodePortAccessPolicy", namespace=one.namespace), policy_of(one))
 
     def _give_back_service(self, one: Guarded) -> None:
         address = path(kind="Service", namespace=one.namespace, name=one.service)
@@ -155,31 +178,24 @@ class World:
         change = {"metadata": metadata, "spec": {"externalTrafficPolicy": "Cluster"}}
         self._send("PATCH", address, change, content_type=MERGE_PATCH)
 
-    def _create_policy(self, one: Guarded) -> None:
-        cidrs = [{"cidr": cidr} for cidr in CIDRS]
-        body = objects.policy(namespace=one.namespace, name=one.policy, service=one.service, allowedCIDRs=cidrs)
-        self._send("POST", path(kind="NodePortAccessPolicy", namespace=one.namespace), body)
 
-    def _send(self, method: str, where: str, body: object = None, *, content_type: str = "application/json") -> Any:
-        code, answer = self.control_plane.request(method, where, body, content_type=content_type, seconds=120)
-        if code >= 300:
-            raise WorldFailed(f"{method} {where}: {code} {answer.get('message', answer)}")
-        return answer
+def service_of(one: Guarded) -> dict[str, Any]:
+    """The Service of a policy, as somebody creates it."""
+    body = objects.service(namespace=one.namespace, name=one.service, selector={"app": one.service})
+    body["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]
+    return body
 
-    def _all(self, send: Callable[[Any], object], things: Sequence[Any]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            for _ in threads.map(send, things):
-                pass
+
+def policy_of(one: Guarded) -> dict[str, Any]:
+    """A policy, as somebody creates it."""
+    cidrs = [{"cidr": cidr} for cidr in CIDRS]
+    return objects.policy(namespace=one.namespace, name=one.policy, service=one.service, allowedCIDRs=cidrs)
 
 
 def ticks(pid: int) -> int:
     """The clock ticks of CPU that a process has used, all its threads together (proc(5), fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
-
-
-def _full_name(body: dict[str, Any]) -> tuple[str, str]:
-    return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
 def _is_ready(policy: dict[str, Any]) -> bool:

@@ -1,26 +1,22 @@
 """The rivals of the benchmarks come to what the operator comes to, or beating them would mean nothing.
 
-Compared are the four objects of each policy. What differs by design is left out: who wrote a field, when, and the
-sentences for people.
+Compared are the four objects of each policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.contenders import Contender, contenders
 from bench.measures import Life
-from bench.trace import Trace
 from bench.world import NODE_PORTS, World
 from testbed.control_plane import ControlPlane
 from testbed.programs import Programs
-from testbed.waiting import wait_for
+from tests.bench.outcomes import Json, outcome, own
 
-Json = dict[str, Any]
 RIVALS = ("bare", "go", "kopf")
 
 
@@ -71,59 +67,7 @@ def test_a_reset_world_is_as_it_was_made(world: World) -> None:
     assert "0 of 6 NetworkPolicies" in world.missing()
     for one in world.cluster_list("NodePortAccessPolicy"):
         assert "conditions" not in one["status"]
-    for one in _services(world):
+    for one in own(world, "Service"):
         assert one["spec"]["externalTrafficPolicy"] == "Cluster"
         assert "labels" not in one["metadata"]
         assert [entry["manager"] for entry in one["metadata"].get("managedFields", ())] == []
-
-
-def outcome(world: World, contender: Contender, *, folder: Path) -> list[Json]:
-    """What a contender makes of the world, without what differs by design; the world is reset afterwards."""
-    trace = Trace(world.control_plane, user=contender.user)
-    running = contender.start(world.control_plane, log=folder / "log")
-    try:
-
-        def applied() -> bool:
-            running.check()
-            assert trace.count("nodeportaccesspolicies/status") >= len(world.guarded)
-            missing = world.missing()
-            assert not missing, missing
-            return True
-
-        wait_for(applied, seconds=60, what=f"{contender.name} to apply everything")
-        objects = [
-            *world.cluster_list("NetworkPolicy"),
-            *_services(world),
-            *world.cluster_list("NodePortAccessPolicy"),
-        ]
-        names = {one["metadata"]["uid"]: one["metadata"]["name"] for one in objects}
-        return sorted((_told(one, names) for one in objects), key=lambda one: str(one["name"]))
-    finally:
-        running.stop()
-        world.reset()
-
-
-def _services(world: World) -> list[Json]:
-    return [one for one in world.cluster_list("Service") if one["metadata"]["namespace"] in world.namespaces]
-
-
-def _told(one: Json, names: dict[str, str]) -> Json:
-    """An object by what a policy is about; uids by the names of those who have them now."""
-    metadata, status = one["metadata"], one.get("status", {})
-    owners = [
-        {**owner, "uid": names.get(owner["uid"]), "blockOwnerDeletion": owner.get("blockOwnerDeletion", False)}
-        for owner in metadata.get("ownerReferences", ())
-    ]
-    conditions = {
-        entry["type"]: (entry["status"], entry["reason"], entry["observedGeneration"])
-        for entry in status.get("conditions", ())
-    }
-    rest = {key: value for key, value in status.items() if key not in ("conditions", "loadBalancer")}
-    return {
-        "name": metadata["name"],
-        "labels": metadata.get("labels"),
-        "owners": owners,
-        "spec": one["spec"],
-        "status": {**rest, "serviceUID": names.get(rest.get("serviceUID", ""))},
-        "conditions": conditions,
-    }
