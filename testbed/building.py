@@ -24,7 +24,7 @@ from testbed.processes import SupervisedProcess, tail
 from testbed.progress import Progress
 
 _MODULES = Path(__file__).with_name("programs")
-_PEERS = Path(__file__).resolve().parents[1] / "bench/peers"
+_BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 
 class ProgramsUnavailable(Failure):
@@ -47,8 +47,9 @@ class Recipe:
         return self.root / self.module
 
     def sources(self) -> list[Path]:
-        """The files that decide what is built."""
-        return [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.glob("*.go"))]
+        """The files that decide what is built; a module of the standard library alone has no go.sum."""
+        sums = self.folder / "go.sum"
+        return [self.folder / "go.mod", *([sums] if sums.exists() else ()), *sorted(self.folder.glob("*.go"))]
 
     def flags(self) -> tuple[str, ...]:
         """Flags of `go build`. Kubernetes is told its version, or /version reports v0.0.0-master; so is Helm."""
@@ -87,7 +88,8 @@ RECIPES: Mapping[str, Recipe] = {
     "kstatus": Recipe(package=".", module="kstatus", about="1 minute"),
     "helm": Recipe(package="helm.sh/helm/v4/cmd/helm", module="helm", about="4 minutes"),
     "krew": Recipe(package="sigs.k8s.io/krew/cmd/krew", module="krew", about="1 minute"),
-    "go-operator": Recipe(package=".", module="go", about="2 minutes", root=_PEERS),
+    "go-operator": Recipe(package=".", module="peers/go", about="2 minutes", root=_BENCH),
+    "recording-server": Recipe(package=".", module="server", about="1 minute", root=_BENCH),
 }
 
 

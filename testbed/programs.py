@@ -31,8 +31,19 @@ DATAPLANE = ("kube-proxy", "policy-engine")
 ORACLES = ("oracles",)
 TOOLS = ("helm", "krew", "kstatus")
 PEERS = ("go-operator",)
+RECORDING = ("recording-server",)
 
-__all__ = ["CONTROL_PLANE", "DATAPLANE", "ORACLES", "PEERS", "TOOLS", "Programs", "ProgramsUnavailable", "find"]
+__all__ = [
+    "CONTROL_PLANE",
+    "DATAPLANE",
+    "ORACLES",
+    "PEERS",
+    "RECORDING",
+    "TOOLS",
+    "Programs",
+    "ProgramsUnavailable",
+    "find",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
