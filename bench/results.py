@@ -18,7 +18,7 @@ OURS = "ours"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One figure; the unit is in the name of what was measured."""
+    """One figure; the unit is in the name of what was measured. `size` is N, or of churn its rate."""
 
     measurement: str
     size: int

@@ -12,13 +12,13 @@ from bench.bars import BARS, Verdict, at
 from bench.results import OURS, Record, Results
 
 
-def table(results: Results, *, measurement: str) -> str:
+def table(results: Results, *, measurement: str, sizes: str = "N") -> str:
     """A Markdown table: a line for each figure and size, with every contender's median and spread, the ratios,
-    and the bars that hold there."""
+    and the bars that hold there. `sizes` is what sizes are of."""
     chosen = [record for record in results.records if record.measurement == measurement]
     contenders = list(dict.fromkeys(sorted((record.contender for record in chosen), key=_order)))
     rivals = [name for name in contenders if name != OURS]
-    header = ["figure", "N", *contenders, *(f"{OURS} ÷ {rival}" for rival in rivals), "bar"]
+    header = ["figure", sizes, *contenders, *(f"{OURS} ÷ {rival}" for rival in rivals), "bar"]
     rows = [header, ["---"] * 2 + ["---:"] * (len(header) - 3) + ["---"]]
     for figure, size in dict.fromkeys((record.figure, record.size) for record in _by_figure(chosen)):
         cells = [spread(results.values(size=size, contender=name, figure=figure).values()) for name in contenders]

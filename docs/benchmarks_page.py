@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import bars
-from bench.__main__ import ALL
+from bench.__main__ import TABLES
 from bench.plots import PICTURES
 from bench.results import Results
 from bench.tables import judged, table
@@ -36,9 +36,9 @@ def _parts(results: Results) -> Iterator[str]:
     commands = "".join(f"    {command}\n" for command in results.command.splitlines())
     yield f"Measured on: {machine}.\n\n{commands}"
     measured = {record.measurement for record in results.records}
-    for measurement in ALL:
+    for measurement, sizes in TABLES.items():
         if measurement in measured:
-            yield f"### {measurement}\n\n{table(results, measurement=measurement)}"
+            yield f"### {measurement}\n\n{table(results, measurement=measurement, sizes=sizes)}"
     yield f"### bars\n\n{judged(bars.exact(results))}"
     for name, figure in PICTURES.items():
         if (FIGURES.parent / name).exists():
