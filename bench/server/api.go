@@ -118,8 +118,9 @@ func (a *api) locate(c *call, steps []string) error {
 }
 
 func (a *api) carryOut(c *call) error {
-	if c.query.Get("labelSelector") != "" || c.query.Get("fieldSelector") != "" {
-		return notModelled("selectors")
+	label := c.query.Get("labelSelector")
+	if label != "" && (c.verb != "list" || strings.ContainsAny(label, "=!,( ")) || c.query.Get("fieldSelector") != "" {
+		return notModelled("selectors, but that of a list by the presence of one label")
 	}
 	switch c.verb {
 	case "list":
@@ -222,7 +223,7 @@ func hasLists(value any) bool {
 
 func (a *api) list(c *call) error {
 	limit, _ := strconv.Atoi(c.query.Get("limit"))
-	page, version, next, err := a.store.page(c.kind, c.namespace, c.query.Get("continue"), limit)
+	page, version, next, err := a.store.page(c.kind, c.namespace, c.query.Get("labelSelector"), c.query.Get("continue"), limit)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@
 // What it does not do: it checks nothing (no validation, no schemas but their defaults, no unknown fields), asks no
 // admission, and lets everybody do everything: a bearer token is taken for the name of its user. No controllers: no
 // garbage is collected, no EndpointSlices are made of pods, and what a finalizer holds cannot be deleted. Lists are
-// owned and replaced whole, but for ownerReferences. No selectors, no JSON patches, no strategic merge of lists, no
-// protobuf, no YAML. Nothing is kept on a disk, so a write costs what JSON costs. Node ports are given out again after
-// 55,000. What it does not know it refuses, with 501, rather than to guess.
+// owned and replaced whole, but for ownerReferences. No selectors but the presence of one label, no JSON patches, no
+// strategic merge of lists, no protobuf, no YAML. Nothing is kept on a disk, so a write costs what JSON costs. Node
+// ports are given out again after 55,000. What it does not know it refuses, with 501, rather than to guess.
 //
 // Beside the API it has three addresses of its own, for the bench:
 //

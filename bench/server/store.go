@@ -34,6 +34,11 @@ func (o *object) document() document {
 	return body
 }
 
+// carries says whether the object has a label. An annotation of the same name counts too.
+func (o *object) carries(label string) bool {
+	return bytes.Contains(o.body[:o.metadata], []byte(strconv.Quote(label)+":"))
+}
+
 // write adds the object to a buffer, as it is alone: with its apiVersion and kind, or nothing but its metadata.
 func (o *object) write(to *bytes.Buffer, prefix string, partial bool) {
 	if partial {
@@ -202,10 +207,13 @@ func (s *store) all(k *kind, namespace string) ([]*object, uint64) {
 }
 
 // page is one page of a list; token is empty on the last one. The version is part of each token.
-func (s *store) page(k *kind, namespace, token string, limit int) (page []*object, version uint64, next string, err error) {
+func (s *store) page(k *kind, namespace, label, token string, limit int) (page []*object, version uint64, next string, err error) {
 	var rest []*object
 	if token == "" {
 		rest, version = s.all(k, namespace)
+		if label != "" {
+			rest = slices.DeleteFunc(rest, func(o *object) bool { return !o.carries(label) })
+		}
 	} else {
 		s.lock.Lock()
 		rest = s.lists[token]

@@ -169,6 +169,17 @@ def test_what_the_recording_server_does_not_remember_is_gone(server: RecordingSe
         assert server.request("GET", f"{path(kind='Service')}?{query}")[0] == 410
 
 
+def test_a_list_by_the_presence_of_a_label_has_those_that_carry_it(
+    recorded: RecordedWorld, server: RecordingServer
+) -> None:
+    one = recorded.guarded[0]
+    service = path(kind="Service", namespace=one.namespace, name=one.service)
+    server.request("PATCH", service, {"metadata": {"labels": {"chosen": "yes"}}}, content_type=MERGE_PATCH)
+    for label, names in (("chosen", [one.service]), ("nodeport-access.io/none", [])):
+        _, found = server.request("GET", f"{path(kind='Service')}?labelSelector={label}")
+        assert [each["metadata"]["name"] for each in found["items"]] == names
+
+
 def test_what_the_recording_server_does_not_know_it_refuses(recorded: RecordedWorld, server: RecordingServer) -> None:
     one = recorded.guarded[0]
     service = path(kind="Service", namespace=one.namespace, name=one.service)
