@@ -1,6 +1,7 @@
-"""The rule by which histories judge the operator: what it must not do is told, and what it may do is not.
+"""The rule by which histories and the soak judge the operator: what it must not do is told, and what it may do is not,
+whichever of the two opinions it is that says who gets in.
 
-The histories themselves are in tests/api.
+The histories themselves are in tests/api, the soak is in tests/soak.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import pytest
 
 from testbed import objects
 from tests.api.access import MANAGER
-from tests.api.histories.guarding import Guarding
-from tests.api.histories.vocabulary import HTTP
+from tests.api.histories import admission
+from tests.api.histories.guarding import Admitting, Guarding
+from tests.api.histories.vocabulary import HTTP, POD_LABELS
+from tests.soak import evaluated
 
 Json = dict[str, Any]
 NAMESPACE = "a"
@@ -27,8 +30,9 @@ EVERYONE = [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
 class History:
     """Events of one namespace, and what the rule says to the last of them."""
 
-    def __init__(self) -> None:
-        self.guarding = Guarding()
+    def __init__(self, admitting: Admitting = admission) -> None:
+        self.guarding = Guarding(admitting)
+        self.now = 0.0
         self._revisions = itertools.count(1)
         self._there: set[tuple[str, str]] = set()
 
@@ -46,7 +50,7 @@ class History:
     def _take(self, event: str, body: Json, *, own: bool, uid: str, **metadata: Any) -> str | None:
         versioned = {"uid": uid, "resourceVersion": str(next(self._revisions)), "creationTimestamp": "2026", **metadata}
         found = {**body, "metadata": {**body["metadata"], **versioned}}
-        return self.guarding.take({"type": event, "object": found}, own=own)
+        return self.guarding.take({"type": event, "object": found}, own=own, at=self.now)
 
 
 def child(name: str, selector: Json, ingress: list[Json] | None = None, *, manager: str = MANAGER) -> Json:
@@ -72,10 +76,10 @@ def service(selector: Json | None = RED, traffic_policy: str = "Local") -> Json:
 ALLOW, DENY = child("first-allow", RED, LIST), child("first-deny-all", RED)
 
 
-@pytest.fixture
-def history() -> History:
+@pytest.fixture(params=[admission, evaluated], ids=["by the API's text", "by the evaluator"])
+def history(request: pytest.FixtureRequest) -> History:
     """One policy in force, and all quiet."""
-    history = History()
+    history = History(request.param)
     for body in (service(), policy()):
         assert history.seen(body, own=True) is None
     for body in (ALLOW, DENY):
@@ -242,4 +246,29 @@ def test_after_a_gap_in_what_was_seen_nothing_counts_until_the_next_quiet(histor
     assert history.seen(child("first-allow", RED, EVERYONE)) is None
     history.seen(ALLOW)
     history.guarding.quiet()
+    assert "got in" in (history.seen(child("first-allow", RED, EVERYONE)) or "")
+
+
+def test_what_was_over_before_the_operator_saw_the_world_it_may_not_act_upon(history: History) -> None:
+    wide = [{**LIST[0], "from": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}]
+    for history.now, cidr in ((1.0, "203.0.113.0/24"), (2.0, ALLOWED)):
+        history.seen(policy(allowedCIDRs=[{"cidr": cidr}]), own=True)
+    history.guarding.forget(1.5)
+    assert history.seen(child("first-allow", RED, wide)) is None, "the last one was still in force then"
+    assert history.seen(ALLOW) is None
+    history.guarding.forget(2.5)
+    assert "got in" in (history.seen(child("first-allow", RED, wide)) or "")
+
+
+def test_a_new_policy_keeps_pods_shut_once_the_operator_has_seen_it(history: History) -> None:
+    red = POD_LABELS[0]
+    history.now = 1.0
+    history.gone(policy(), own=True)
+    history.seen(policy(), own=True)
+    for body in (ALLOW, DENY):
+        history.seen(body)
+    history.guarding.forget(1.0)
+    assert not history.guarding.keeps_shut(red), "there was none just before"
+    history.guarding.forget(1.5)
+    assert history.guarding.keeps_shut(red)
     assert "got in" in (history.seen(child("first-allow", RED, EVERYONE)) or "")

@@ -14,19 +14,23 @@ in *all* of them it has to honour at every moment:
 - and the other way round: whom every version of every policy that may hold the Service allows, no such write cuts off,
   be it in a hand-over between them.
 
-Not its business: what is right in the end (`expected`).
+Where nothing ever is quiet, a moment takes its place of which it is known that the operator has seen what was then:
+what was over before it, is forgotten (`Guarding.forget`).
+
+Not its business: what is right in the end (`expected`), and how it is found out who gets in (`Admitting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import Protocol
 
 from tests.api.access import MANAGER, Json, after
+from tests.api.histories import admission
 from tests.api.histories.admission import (
     Access,
-    admitted,
-    allowed,
     beyond,
     enforcing,
     has_node_ports,
@@ -38,14 +42,38 @@ from tests.api.histories.trail import KINDS
 from tests.api.histories.vocabulary import POD_LABELS, Labels
 
 
+class Admitting(Protocol):
+    """Who gets in to pods: the module `admission`, or another opinion of the same."""
+
+    def admitted(self, network_policies: Iterable[Json], labels: Labels, /) -> Access:
+        """Who gets at pods with these labels."""
+
+    def allowed(
+        self, policy: Json, service: Json | None, /, *, expiring: bool = True
+    ) -> Iterable[tuple[str, int | str]]:
+        """Whom a policy allows at the pods of a Service; by an entry that ends, too, unless not ``expiring``."""
+
+
 @dataclass(slots=True)
 class _Versions:
-    """What one policy or one Service was since the last quiet; None where it was not there."""
+    """What the policies or the Services of a namespace were, as far back as it matters; None where one was not
+    there."""
 
     seen: dict[str, list[Json | None]] = field(default_factory=dict)
+    begun: dict[str, list[float]] = field(default_factory=dict)
+    """Since when each of them."""
 
-    def add(self, name: str, version: Json | None) -> None:
+    def add(self, name: str, version: Json | None, *, at: float) -> None:
         self.seen.setdefault(name, [None]).append(version)
+        self.begun.setdefault(name, [-inf]).append(at)
+
+    def forget(self, before: float) -> None:
+        """What was over before this moment."""
+        for name, begun in [*self.begun.items()]:
+            over = sum(next_begun < before for next_begun in begun[1:])
+            del begun[:over], self.seen[name][:over]
+            if self.seen[name] == [None]:
+                del self.seen[name], self.begun[name]
 
     def of(self, name: str) -> list[Json | None]:
         return self.seen.get(name, [None])
@@ -56,16 +84,18 @@ class _Versions:
 
     def begin(self, now: Mapping[str, Json]) -> None:
         self.seen = {name: [version] for name, version in now.items()}
+        self.begun = {name: [-inf] for name in now}
 
 
 class Guarding:
     """One namespace, held to the rule."""
 
-    def __init__(self) -> None:
+    def __init__(self, admitting: Admitting = admission) -> None:
+        self._admitting = admitting
         self._objects: dict[str, dict[str, Json]] = {kind: {} for kind in KINDS}
         self._policies = _Versions()
         self._services = _Versions()
-        self._touched: set[str] = set()
+        self._touched: dict[str, float] = {}
 
     def quiet(self) -> None:
         """What was before this moment, the operator no longer acts upon."""
@@ -73,26 +103,33 @@ class Guarding:
         self._services.begin(self._objects["Service"])
         self._touched.clear()
 
+    def forget(self, before: float) -> None:
+        """What was over before this moment (``at`` of `take`), the operator no longer acts upon."""
+        self._policies.forget(before)
+        self._services.forget(before)
+        self._touched = {name: at for name, at in self._touched.items() if at >= before}
+
     def resume(self, objects: Mapping[str, Mapping[str, Json]]) -> None:
         """Goes on from this state, of which it is not known how it came about: nothing has been all the time."""
         self._objects = {kind: dict(objects[kind]) for kind in KINDS}
         for name in self._policies.seen:
-            self._policies.add(name, None)
+            self._policies.add(name, None, at=inf)
 
-    def take(self, event: Json, *, own: bool) -> str | None:
-        """Goes on by one event; ``own`` where it is the harness's doing. A sentence where the rule was broken."""
+    def take(self, event: Json, *, own: bool, at: float = 0.0) -> str | None:
+        """Goes on by one event, of which it is known that it was over ``at`` this moment, on whichever clock; ``own``
+        where it is the harness's doing. A sentence where the rule was broken."""
         kind, name = event["object"]["kind"], event["object"]["metadata"]["name"]
         before = self._objects[kind]
         self._objects[kind] = after(before, event)
         match kind:
             case "NodePortAccessPolicy":
-                self._policies.add(name, self._objects[kind].get(name))
+                self._policies.add(name, self._objects[kind].get(name), at=at)
             case "Service":
                 broken = None if own else self._no_longer_local(name, before)
-                self._services.add(name, self._objects[kind].get(name))
+                self._services.add(name, self._objects[kind].get(name), at=at)
                 return broken and f"after {_told(event)}, {broken}"
             case "NetworkPolicy" if own:
-                self._touched.add(name)
+                self._touched[name] = at
             case "NetworkPolicy":
                 if name in before and not _ours(before[name]):
                     return f"after {_told(event)}, a stranger's NetworkPolicy is not as he left it"
@@ -101,11 +138,18 @@ class Guarding:
                         return f"after {_told(event)}, {broken}"
         return None
 
+    def keeps_shut(self, labels: Labels) -> bool:
+        """Whether pods with these labels are kept shut at this moment, so that the rule can be broken."""
+        return bool(self._guards(labels, self._objects["NetworkPolicy"]))
+
+    def _guards(self, labels: Labels, network_policies: Mapping[str, Json]) -> list[str]:
+        return [name for name in self._firm(labels) if _stands(name, network_policies, labels)]
+
     def _wider(self, labels: Labels, before: Mapping[str, Json]) -> str | None:
-        got_in = beyond(admitted(before.values(), labels), admitted(self._objects["NetworkPolicy"].values(), labels))
+        got_in = beyond(self._admitted(before, labels), self._admitted(self._objects["NetworkPolicy"], labels))
         if not got_in:
             return None
-        guards = [name for name in self._firm(labels) if _stands(name, before, labels)]
+        guards = self._guards(labels, before)
         if not guards or not (more := beyond(self._asked_for(labels), got_in)):
             return None
         some = sorted(more, key=str)[:5]
@@ -117,8 +161,8 @@ class Guarding:
         policy, was = name.removesuffix("-allow"), before.get(name)
         if policy == name or was is None or not _is_guard(was, labels) or self._may_be_collected(event["object"]):
             return None
-        now = admitted(self._objects["NetworkPolicy"].values(), labels)
-        lost = beyond(now, admitted([was], labels))
+        now = self._admitted(self._objects["NetworkPolicy"], labels)
+        lost = beyond(now, self._admitted({name: was}, labels))
         if not lost or not (cut_off := lost & self._always_allowed(policy, labels)):
             return None
         return f"{sorted(cut_off, key=str)[:5]} were cut off from pods {dict(labels)} whom all that may hold them allow"
@@ -151,7 +195,7 @@ class Guarding:
         if holding.keys() != {name} and not self._can_hand_over(holding, service):
             return frozenset()
         whom = [
-            frozenset(allowed(policy, one, expiring=False))
+            frozenset(self._admitting.allowed(policy, one, expiring=False))
             for versions in holding.values()
             for policy in versions
             for one in self._services.of(service)
@@ -165,7 +209,7 @@ class Guarding:
         children = {f"{name}-allow" for name in names}
         standing = [one for name, one in self._objects["NetworkPolicy"].items() if name in children]
         return (
-            self._touched.isdisjoint(children)
+            children.isdisjoint(self._touched)
             and all(map(_ours, standing))
             and all(map(selector_of, self._services.of(service)))
             and all(
@@ -211,8 +255,11 @@ class Guarding:
             if policy is not None and enforcing(policy)
             for service in self._services.of(policy["spec"]["serviceRef"]["name"])
             if (selector := selector_of(service)) and selector.items() <= labels.items()
-            for one in allowed(policy, service)
+            for one in self._admitting.allowed(policy, service)
         )
+
+    def _admitted(self, network_policies: Mapping[str, Json], labels: Labels) -> Access:
+        return self._admitting.admitted(network_policies.values(), labels)
 
     def _no_longer_local(self, name: str, before: Mapping[str, Json]) -> str | None:
         was, now = before.get(name), self._objects["Service"].get(name)
