@@ -38,6 +38,7 @@ class Trail:
         self._cluster = cluster
         self._place = place
         self._count = 0
+        self._left: list[Json] = []
         cluster.create(objects.namespace(name=place))
         marks = (
             objects.policy(namespace=place, name="mark", service="none", mode="Audit"),
@@ -47,13 +48,22 @@ class Trail:
         self._read = {mark["kind"]: cluster.create(mark)["metadata"]["resourceVersion"] for mark in marks}
 
     def events(self) -> list[Json]:
-        """Every watch event since the last call, of all kinds together, up to this moment."""
-        found = [event for kind, version in self._marks().items() for event in self._until(kind, version)]
-        return sorted(found, key=lambda event: int(event["object"]["metadata"]["resourceVersion"]))
+        """Every watch event since the last call, of all kinds together, up to this moment.
+
+        Each kind is read up to a mark of its own, so what came after the first of the marks is left for the next call:
+        what led to it may be beyond the mark of its kind.
+        """
+        marks = self._marks()
+        found = [*self._left, *(event for kind, version in marks.items() for event in self._until(kind, version))]
+        found.sort(key=_version)
+        end = min(map(int, marks.values()))
+        self._left = [event for event in found if _version(event) > end]
+        return [event for event in found if _version(event) <= end]
 
     def skip(self) -> None:
         """Goes on from here: an API server that was restarted tells nothing of what was before."""
         self._read = self._marks()
+        self._left.clear()
 
     def _marks(self) -> dict[str, str]:
         """Versions, by kind, that come after everything that has happened."""
@@ -77,3 +87,7 @@ class Trail:
         finally:
             stream.close()
         raise AssertionError(f"the watch of {kind} ended before {last}")
+
+
+def _version(event: Json) -> int:
+    return int(event["object"]["metadata"]["resourceVersion"])
