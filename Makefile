@@ -80,8 +80,8 @@ test-monitoring: .venv/.dev build-testbed ## alerts, recording rules and the das
 KUBERNETES ?=
 export KUBERNETES
 .PHONY: test-api
-test-api: .venv/.dev build-testbed ## the tests on a real API server (KUBERNETES=v1.31: the oldest supported), and of what the image holds
-	@$(BIN)/python -m pytest tests/image tests/api -n 4 --dist worksteal $(ARGS)
+test-api: .venv/.dev build-testbed ## the tests on a real API server (KUBERNETES=v1.31: the oldest supported), with a soak of a minute, and of what the image holds
+	@$(BIN)/python -m pytest tests/image tests/api tests/soak -n 4 --dist worksteal $(ARGS)
 
 # Three at once: most of their time is waiting for what must not come. ARGS=--long takes every time fifty times.
 .PHONY: test-lab
@@ -100,6 +100,13 @@ HISTORIES ?= 50
 .PHONY: test-histories
 test-histories: .venv/.dev build-testbed ## HISTORIES=50 batches of long random histories, and all planted bugs (about an hour)
 	@HISTORIES=$(HISTORIES) $(BIN)/python -m pytest tests/api/test_histories.py --long $(ARGS)
+
+# The same SEED asks for the same edits and the same adversity; what comes of it is a race.
+MINUTES ?= 60
+.PHONY: soak
+soak: .venv/.dev build-testbed ## MINUTES=60 of edits by many, faults and killed replicas: nobody gets in, nothing grows, all is right at the end
+	@echo "MINUTES=$(MINUTES) SEED=$(SEED)"
+	@MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/python -m pytest tests/soak -s $(ARGS)
 
 N ?= 100 1000 5000 10000
 ROUNDS ?= 3

@@ -18,6 +18,7 @@ from testbed.fault_proxy import (
     ErrorEvent,
     FaultProxy,
     HalfAnswer,
+    Injected,
     Latency,
     LoseAnswer,
     StallStream,
@@ -37,13 +38,14 @@ class Trouble:
     resources: Set[str] = frozenset()
     times: int | None = None
 
-    def befall(self, proxy: FaultProxy, until: contextlib.ExitStack) -> None:
+    def befall(self, proxy: FaultProxy, until: contextlib.ExitStack) -> Injected[Fault]:
         """Put it there, to be taken away with ``until``."""
         injected = proxy.inject(self.fault, verbs=self.verbs, resources=self.resources, times=self.times)
         if isinstance(self.fault, StreamFault):
             injected.remove()
         else:
             until.enter_context(injected)
+        return injected
 
 
 def _for_streams(words: str, fault: Fault) -> dict[str, Trouble]:
