@@ -202,10 +202,10 @@ class Controller:
             if listed.namespace == scope:
                 await listed.wait_synced()
         await self._nodes.wait_decided()
-        await self._pods.wait_answered(scope)
         self._primed.add(scope)
         self._listed.set()
         self._look_at_all_in(scope)
+        await self._pods.wait_answered(scope)
         self._log.info(
             "all lists are complete",
             extra={
@@ -266,11 +266,13 @@ class Controller:
                 self._look_at(policy.service)
 
     async def _pass(self, key: ServiceKey) -> None:
-        if not self._pods.answered_in(key.namespace) and key.namespace in self.store.policy_namespaces():
+        # What status says hangs on the pods; what is shut does not.
+        pods_known = self._pods.answered_in(key.namespace) or key.namespace not in self.store.policy_namespaces()
+        if not pods_known and not self.store.may_be_open(key):
             self._queue.add_after(key, PODS_POLL_SECONDS)
             return
         begun = self._time()
-        outcome = await self._reconciler.reconcile(key)
+        outcome = await self._reconciler.reconcile(key, telling=pods_known)
         self._metrics.passed(outcome=type(outcome).__name__, seconds=self._time() - begun)
         match outcome:
             case Done(again):

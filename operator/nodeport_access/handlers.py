@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import kopf
@@ -23,6 +24,7 @@ LEAVE_SECONDS = 0.4
 SETTLED_SECONDS = 2.0
 """Kopf that has lasted so long is started again after the first and shortest pause: each start costs a list, and a
 millisecond for each policy. A roster of policies is taken meanwhile, and says whether their CRD is still there."""
+KOPF = str(Path(kopf.__file__).parent)
 GONE_SECONDS = 5.0
 """For so long the CRD has to be absent: whatever stands before an API server answers 404 at times."""
 IDLE_SECONDS = 0.1
@@ -81,7 +83,9 @@ async def run(
     Raises what broke Kopf off when the policies were gone, and what ``put`` and ``drop`` raise, which Kopf would log
     and pass over.
     """
-    time = asyncio.get_running_loop().time
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(pass_over_cut_streams)
+    time = loop.time
     crashes: list[Exception] = []
 
     def crashed(error: Exception) -> None:
@@ -113,6 +117,13 @@ async def run(
         stopped.cancel()
     if crashes:
         raise crashes[0]
+
+
+def pass_over_cut_streams(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handles what nobody else has. A stream of Kopf's that is cut at the very end is nothing to tell of."""
+    code = getattr(context.get("asyncgen"), "ag_code", None)
+    if code is None or not code.co_filename.startswith(KOPF):
+        loop.default_exception_handler(context)
 
 
 def _registry(*, lend: Callable[[], Awaitable[Lent]], take: Callable[..., Awaitable[None]]) -> kopf.OperatorRegistry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import importlib
 import logging
 import os
 import random
@@ -31,9 +32,9 @@ from nodeport_access.tenure import Tenure, boot_time
 
 log = logging.getLogger("nodeport_access")
 
-COLLECT_EVERY = 50_000
-"""New containers between two looks for cycles of garbage. One page of a list brings more than the 700 of the default by
-a hundred times, and its looks through all that is known take two thirds of the time that it takes to read a list."""
+COLLECT_EVERY = 10_000
+"""New containers between two looks for cycles of garbage. One page of a list brings a hundred times the 700 of the
+default, whose looks through all that is known take two thirds of the time that it takes to read a list."""
 
 
 class PoliciesGone(Exception):  # noqa: N818 - it says what happened
@@ -123,9 +124,6 @@ async def _serve(
     stop: asyncio.Event,
     terminate: Callable[[], None],
 ) -> None:
-    # Kopf is a third of the start-up, and no other command needs it.
-    from nodeport_access import handlers
-
     def unready() -> str:
         return controller.unready() or (election.unready() if election is not None else "")
 
@@ -158,6 +156,10 @@ async def _serve(
             await servers.aclose()
 
         try:
+            # Kopf is a third of the start-up, and no other command needs it. Lists are under way meanwhile.
+            await asyncio.to_thread(importlib.import_module, "nodeport_access.handlers")
+            from nodeport_access import handlers
+
             if await _policies_or_stop(controller, stop):
                 await handlers.run(
                     client=client,

@@ -38,6 +38,9 @@ GARBAGE_COLLECTION_SECONDS = 5.0
 CRD."""
 FINALIZER_SECONDS = 3.0
 """What somebody gets who holds a child by a finalizer that nobody wants any more, before we take that off."""
+SILENT_SECONDS, AGAIN_SECONDS = 10.0, 1.0
+"""For how long a repair may stay untold while others are opened; and when a pass that told nothing is followed by
+another, if nothing else brings one."""
 FORBIDDEN_RETRY_SECONDS = 5.0
 """A permission that is granted works within seconds."""
 
@@ -68,7 +71,7 @@ class _Pass:
 class Reconciler:
     """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event,
     ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then.
-    ``is_pressed`` says whether other Services may stand open meanwhile."""
+    ``is_pressed`` says whether one Service after the other is being opened."""
 
     def __init__(
         self,
@@ -99,13 +102,15 @@ class Reconciler:
         self._patience = Patience()
         self._doubts = Doubts()
         self._complaints = complaints or Complaints(time=time)
+        self._silent_since: dict[ServiceKey, float] = {}
         self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
-    async def reconcile(self, key: ServiceKey) -> Outcome:
-        """One pass. Raises nothing: neither what the API server answers nor a fault of ours over this Service, which
-        must not end the guard of all others; both are in the outcome and in status."""
+    async def reconcile(self, key: ServiceKey, *, telling: bool = True) -> Outcome:
+        """One pass, which leaves status for a later one unless it is ``telling``. Raises nothing: neither what the API
+        server answers nor a fault of ours over this Service, which must not end the guard of all others; both are in
+        the outcome and in status."""
         try:
-            outcome = await self._pass(key)
+            outcome = await self._pass(key, telling=telling)
         except Exception as error:
             await self._confess(key, error)
             return Failed(repr(error))
@@ -135,7 +140,7 @@ class Reconciler:
                 with suppress(ApiError):  # the next try tells it
                     await self._reporter.confess(policy, fault=fault, now=self._clock())
 
-    async def _pass(self, key: ServiceKey) -> Outcome:
+    async def _pass(self, key: ServiceKey, *, telling: bool) -> Outcome:
         current = _Pass()
         try:
             due, proved = self._doubts.settle(key, plan(self._store.snapshot(key, self._clock())))
@@ -148,9 +153,8 @@ class Reconciler:
         finally:
             for name, drift in current.drifts.items():
                 self._reporter.tell_of(name, drift)
-        if due and not (current.failures or current.delays) and self._is_pressed():
-            # What is open is shut before anything is told.
-            return Done(0.0)
+        if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
+            return Done(AGAIN_SECONDS)
         after = self._store.snapshot(key, self._clock())
         for policy in after.policies:
             if not policy.deleting:
@@ -159,6 +163,17 @@ class Reconciler:
         if (due or current.told) and not (current.failures or current.delays or current.retry):
             self._overlook_echoes(key, after, current)
         return _outcome(after, current)
+
+    def _tells_now(self, key: ServiceKey, *, wrote: bool) -> bool:
+        """What is open is shut before anything is told: while one Service after the other is opened, statuses would be
+        half of all writes."""
+        if not self._is_pressed() or not (wrote or key in self._silent_since):
+            self._silent_since.pop(key, None)
+            return True
+        if self._time() - self._silent_since.setdefault(key, self._time()) < SILENT_SECONDS:
+            return False
+        del self._silent_since[key]
+        return True
 
     def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
         """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,

@@ -36,9 +36,11 @@ from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
 from nodeport_access.plan import Write, plan
 from nodeport_access.reconcile import (
+    AGAIN_SECONDS,
     FINALIZER_SECONDS,
     FORBIDDEN_RETRY_SECONDS,
     GARBAGE_COLLECTION_SECONDS,
+    SILENT_SECONDS,
     Reconciler,
 )
 from nodeport_access.rules import EVERYONE
@@ -239,11 +241,40 @@ async def test_while_others_may_stand_open_it_repairs_and_tells_of_it_later() ->
     operator.seconds += 10
     operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
     operator.is_pressed = True
-    assert await operator.once() == Done(0.0)
+    assert await operator.once() == Done(AGAIN_SECONDS)
+    await operator.work(SILENT_SECONDS - 1)
     assert operator.cluster.writes()[4:] == [("apply", SERVICE)]
-    assert await operator.once() == Done(None)
+    operator.is_pressed = False
+    await operator.work(AGAIN_SECONDS)
     assert operator.cluster.writes()[5:] == [("apply_status", STATUS)]
     assert (operator.body(STATUS) or {})["status"]["lastDrift"]["field"] == "spec.externalTrafficPolicy"
+
+
+async def test_a_storm_without_end_keeps_a_repair_untold_for_ten_seconds_and_no_longer() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
+    operator.is_pressed = True
+    await operator.work(SILENT_SECONDS - AGAIN_SECONDS)
+    assert "lastDrift" not in (operator.body(STATUS) or {})["status"]
+    await operator.work(2 * AGAIN_SECONDS)
+    assert "lastDrift" in (operator.body(STATUS) or {})["status"]
+
+
+async def test_what_changes_by_itself_is_told_in_a_storm_too() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.seconds += 10
+    operator.is_pressed = True
+    operator.edit("EndpointSlice/shop-abc", lambda body: body["endpoints"].clear(), manager="controller")
+    await operator.work()
+    assert operator.condition("Reachable") == ("False", "NoReadyEndpoints")
+
+
+async def test_before_pods_are_known_it_writes_and_tells_nothing() -> None:
+    operator = Operator(*WORLD)
+    assert await operator.reconciler.reconcile(KEY, telling=False) == Done(AGAIN_SECONDS)
+    assert [what for _, what in operator.cluster.writes()] == [ALLOW, SERVICE, DENY]
 
 
 async def test_a_status_that_is_not_stored_as_it_was_sent_brings_on_another_pass() -> None:
