@@ -187,7 +187,7 @@ class Controller:
                 group.create_task(watch.run())
             for roster in self._rosters:
                 group.create_task(roster.run())
-            group.create_task(self._pods.run())
+            group.create_task(self._follow_pods())
             group.create_task(self._recorder.run())
             group.create_task(self._wall_clock.run())
             for scope in self._scopes:
@@ -197,14 +197,19 @@ class Controller:
             for scope in self._primed:
                 self._look_at_all_in(scope)
 
+    async def _follow_pods(self) -> None:
+        """Begins once what stands open is known: there may be a list, and a connection, for each of many namespaces."""
+        await self._listed.wait()
+        await self._pods.run()
+
     async def _prime(self, scope: str | None) -> None:
         for listed in (*self._watches, *self._rosters):
             if listed.namespace == scope:
                 await listed.wait_synced()
         await self._nodes.wait_decided()
         self._primed.add(scope)
-        self._listed.set()
         self._look_at_all_in(scope)
+        self._listed.set()
         await self._pods.wait_answered(scope)
         self._log.info(
             "all lists are complete",
