@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from logging import Logger
 
-from nodeport_access.api import Effect, Policy, PolicyKey, ServiceKey, TrafficPolicy
+from nodeport_access.api import Effect, Mode, Policy, PolicyKey, ServiceKey, TrafficPolicy
 from nodeport_access.checks import Case, not_ours
 from nodeport_access.complaints import API_SERVER, Complaints
 from nodeport_access.contention import Contention, Pace
@@ -178,6 +178,8 @@ class Reconciler:
     def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
         """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,
         another pass would find nothing; it would cost as much as this one."""
+        if any(policy.mode is Mode.AUDIT for policy in current.told.values()):
+            return  # its plan tells also what status said stood there: it may be another now
         now = self._store.snapshot(key, self._clock())
         told = tuple(current.told.get(policy.key, policy) for policy in after.policies)
         if now == replace(after, now=now.now, policies=told) and not plan(now):

@@ -220,6 +220,34 @@ async def test_its_own_writes_bring_on_no_second_pass() -> None:
     assert (operator.passes, len(operator.cluster.writes())) == (2, 6)
 
 
+@pytest.mark.parametrize("mode", ["Audit", "Enforce"])
+@pytest.mark.parametrize("before", ["Audit", "Enforce"])
+async def test_once_it_rests_another_pass_finds_nothing_to_tell(before: str, mode: str) -> None:
+    operator = Operator(policy(mode=before), *WORLD[1:])
+    await operator.work()
+    operator.seconds += 10
+    operator.edit(STATUS, lambda body: body["spec"].update(mode=mode))
+    await operator.work(10)
+    told = len(operator.cluster.writes())
+    operator.seconds += 10
+    await operator.work()
+    assert operator.cluster.writes()[told:] == []
+
+
+@properties(100)
+@given(st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6))
+async def test_whatever_has_happened_once_it_rests_another_pass_finds_nothing_to_write(events: list[Event]) -> None:
+    operator = Operator(cluster=played([]))
+    await operator.work(10)
+    for event in events:
+        operator.seconds += 10
+        event.happen(operator.cluster)
+        await operator.work(120)
+        written = len(operator.cluster.writes())
+        await operator.work()
+        assert operator.cluster.writes()[written:] == [], event
+
+
 async def test_what_somebody_does_while_a_pass_writes_brings_on_another() -> None:
     operator = Operator(*WORLD)
     done: list[str] = []
