@@ -106,7 +106,7 @@ MINUTES ?= 60
 .PHONY: soak
 soak: .venv/.dev build-testbed ## MINUTES=60 of edits by many, faults and killed replicas: nobody gets in, nothing grows, all is right at the end
 	@echo "MINUTES=$(MINUTES) SEED=$(SEED)"
-	@MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/python -m pytest tests/soak -s $(ARGS)
+	@MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/python -m pytest tests/soak --long -s $(ARGS)
 
 N ?= 100 1000 5000 10000
 ROUNDS ?= 3

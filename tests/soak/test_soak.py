@@ -42,6 +42,7 @@ def make_soak(plane: ControlPlane, tmp_path: Path, seed: int) -> Iterator[MakeSo
         soak.close()
 
 
+@pytest.mark.long
 def test_a_planted_bug_is_found_by_the_rule(make_soak: MakeSoak) -> None:
     with pytest.raises(Broken, match=r"this is wrong:\nafter .*(got in|cut off)"):
         make_soak(seconds=FOUND_WITHIN, bug=FOUND_FASTEST).run()
