@@ -153,7 +153,7 @@ class AddressSet:
             *(IPv6Network((first, 128 - bits)) for first, bits in _blocks(self._ipv6)),
         )
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - as with texts
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - as with texts: asked for often, of a few sets
     def count(self) -> int:
         """Return how many `networks()` there are, without making them."""
         return sum(1 for _ in chain(_blocks(self._ipv4), _blocks(self._ipv6)))

@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,21 +15,22 @@ from logging import Logger
 
 from nodeport_access.api import Effect, Mode, Policy, PolicyKey, ServiceKey, TrafficPolicy
 from nodeport_access.checks import Case, not_ours
-from nodeport_access.complaints import API_SERVER, Complaints
+from nodeport_access.complaints import Complaints
 from nodeport_access.contention import Contention, Pace
 from nodeport_access.doubts import Doubts
 from nodeport_access.drift import TRAFFIC_POLICY
 from nodeport_access.events import Tell, drift_repaired
-from nodeport_access.kube import ApiError, Conflict, Forbidden, Invalid, SchemaOutdated, Unauthorized, Unreachable
+from nodeport_access.kube import ApiError, Conflict, Forbidden, Unreachable
 from nodeport_access.last_drifts import LastDrifts
 from nodeport_access.metrics import Metrics
 from nodeport_access.outcome import Done, Failed, Failure, Kind, Outcome, Stalled, Wait
 from nodeport_access.patience import Patience
 from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
+from nodeport_access.refusals import failure_of, is_cut_off, topic_of
 from nodeport_access.reporter import Later, Reported, Reporter
 from nodeport_access.snapshot import Snapshot
-from nodeport_access.status import CRD_OUTDATED, Drift, drift_of
+from nodeport_access.status import Drift, drift_of
 from nodeport_access.store import Store
 from nodeport_access.writer import Api, OutdatedError, Writer
 
@@ -214,7 +215,7 @@ class Reconciler:
         theirs = seen is not None and write.policy is not None and not seen.is_child_of(write.policy.name)
         if write.verb is Verb.CREATE and isinstance(error, Conflict) and theirs:
             return Failure(reason=Reason.NAME_CONFLICT, message=not_ours(write.name))
-        return _refusal(error)
+        return failure_of(error)
 
     def _is_put_off(self, key: ServiceKey, what: str, current: _Pass) -> bool:
         """Whether the API server has asked not to be sent this yet; until then it counts as failed."""
@@ -227,7 +228,7 @@ class Reconciler:
         current.failures[what] = failure
         current.put_off[what] = self._patience.put_off(key, what, failure, now=self._time())
         current.tried_in_vain |= not failure.lasting
-        current.cut_off |= _cut_off(error)
+        current.cut_off |= is_cut_off(error)
 
     def _hold(self, key: ServiceKey, write: Write) -> float:
         """Seconds that this write has to wait for somebody else: those whose turn it is to let go of the object, or a
@@ -265,7 +266,7 @@ class Reconciler:
         self._log.info("%s %s in %s", write.object, DONE_WORDS[write.verb], write.namespace, extra=extra)
 
     def _complain(self, key: ServiceKey, write: Write, failure: Failure, error: ApiError) -> None:
-        if not self._complaints.due(_topic(error, write.kind, (key, write.object))):
+        if not self._complaints.due(topic_of(error, write.kind, (key, write.object))):
             return
         self._log.warning(
             "%s in %s not %s: %s",
@@ -290,9 +291,9 @@ class Reconciler:
         try:
             left = await self._reporter.report(case)
         except ApiError as error:
-            failure = _refusal(error)
+            failure = failure_of(error)
             self._fail(snapshot.key, status, failure, error, current)
-            if self._complaints.due(_topic(error, "status", (snapshot.key, policy.key))):
+            if self._complaints.due(topic_of(error, "status", (snapshot.key, policy.key))):
                 self._log.warning("%s not written: %s", status, failure.message)
             return
         self._complaints.settle((snapshot.key, policy.key))
@@ -357,40 +358,6 @@ def _stop(write: Write, current: _Pass) -> None:
     if write.is_allowlist:
         # What follows in the closing order would cut allowed clients off.
         current.stopped.add(write.policy)
-
-
-def _refusal(error: ApiError) -> Failure:
-    match error:
-        case Forbidden() if not error.namespace_terminating:
-            return Failure(reason=Reason.APPLY_FORBIDDEN, message=error.message)
-        case SchemaOutdated():
-            return Failure(reason=Reason.APPLY_REFUSED, message=f"{error.message}. {CRD_OUTDATED}")
-        case Invalid():
-            return Failure(reason=Reason.APPLY_REFUSED, message=error.message)
-        case Unreachable(retry_after=float(seconds)):
-            return Failure(reason=Reason.APPLY_FAILED, message=str(error), retry_after=seconds)
-        case _:
-            return Failure(reason=Reason.APPLY_FAILED, message=str(error))
-
-
-def _topic(error: ApiError, kind: str, written: Hashable) -> Hashable:
-    """What is said once, however many objects it concerns, or what was to be written where it concerns that alone."""
-    match error:
-        case Unreachable(status=0):
-            return API_SERVER
-        case Unreachable() | Unauthorized():
-            return (API_SERVER, error.status)
-        case Forbidden():
-            return (API_SERVER, error.status, kind)
-        case SchemaOutdated():
-            return CRD_OUTDATED
-        case _:
-            return written
-
-
-def _cut_off(error: ApiError) -> bool:
-    """Whether no request would have fared better."""
-    return isinstance(error, Unauthorized) or (isinstance(error, Unreachable) and not error.status)
 
 
 def _outcome(after: Snapshot, current: _Pass) -> Outcome:
