@@ -35,7 +35,7 @@ from nodeport_access.kube import (
 )
 from nodeport_access.metrics import CoveringView, Metrics, PolicyView, View
 from nodeport_access.outcome import Done, Failed, Stalled, Wait
-from nodeport_access.pod_watches import PodWatches
+from nodeport_access.pod_watches import WATCHES_LIMIT, PodWatches
 from nodeport_access.reasons import Reason
 from nodeport_access.reconcile import Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
@@ -140,9 +140,7 @@ class Controller:
             Roster(resource=POLICIES, namespace=scope, sink=ScopedSink(self.store.policies, scope), **shared)
             for scope in scopes
         ]
-        self._pods = PodWatches(
-            sink=lambda namespace: ScopedSink(self.store.pods, namespace), forget=self.store.pods.clear, **shared
-        )
+        self._pods = PodWatches(shelf=self.store.pods, limit=None if namespaces else WATCHES_LIMIT, **shared)
         for watch in (*self._watches, self._nodes):
             watch.on_interrupted = self._call_roll
         for source in (*self._watches, self._nodes, *self._rosters):
@@ -326,7 +324,7 @@ class Controller:
         return "" if len(self._primed) == len(self._scopes) else "not all lists are complete yet"
 
     def _sources(self) -> tuple[Watch | Roster, ...]:
-        return (*self._watches, self._nodes, *self._rosters, *self._pods.watches)
+        return (*self._watches, self._nodes, *self._rosters, *self._pods.sources)
 
     def unhealthy(self) -> str:
         """Why only a new start can help; empty where all is well."""

@@ -1,4 +1,5 @@
-"""The pods of those namespaces that have policies: a watch for each, which comes and goes with them.
+"""The pods of those namespaces that have policies: a watch for each, which comes and goes with them; above some number
+of namespaces one watch of the whole cluster, of which only their pods are kept.
 
 Not its business: how one watch follows its resource (``watches``).
 """
@@ -6,56 +7,76 @@ Not its business: how one watch follows its resource (``watches``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from nodeport_access.api import Body
 from nodeport_access.complaints import Complaints
 from nodeport_access.kube import PODS, Client
-from nodeport_access.watches import Pace, Sink, Watch
+from nodeport_access.shelf import Reading, ScopedSink, Shelf
+from nodeport_access.watches import Pace, Roster, Watch
+
+WATCHES_LIMIT = 32
+"""Namespaces that are watched one by one. Each costs a connection with its buffers and, at a start, a list; all of them
+together may still be little beside the pods of a whole cluster."""
 
 
 class PodWatches:
-    """One metadata-only watch of Pods for each namespace of a set that changes. ``on_listed`` is told of each namespace
-    whose pods are all known from now on."""
+    """Metadata-only watches of Pods for a set of namespaces that changes. ``on_listed`` is told of each namespace whose
+    pods are all known from now on."""
 
     def __init__(
         self,
         *,
         client: Client,
-        sink: Callable[[str], Sink],
-        forget: Callable[[str], None],
+        shelf: Shelf[Any],
         time: Callable[[], float],
         random: Random,
         log: Logger,
+        limit: int | None = None,
         pace: Pace | None = None,
         complaints: Complaints | None = None,
     ) -> None:
-        """``sink`` makes the sink of a namespace; ``forget`` is told of a namespace that is no longer watched."""
-        self._client = client
-        self._sink = sink
-        self._forget = forget
-        self._time = time
-        self._random = random
-        self._log = log
-        self._pace = pace
-        self._complaints = complaints
+        """Of more namespaces than ``limit`` (None: of any number, where we may not watch the whole cluster) one watch
+        takes over, and stays."""
+        self._shelf = shelf
+        self._limit = limit
+        self._shared: dict[str, Any] = {
+            "client": client,
+            "resource": PODS,
+            "metadata_only": True,
+            "time": time,
+            "random": random,
+            "log": log,
+            "pace": pace,
+            "complaints": complaints,
+        }
         self.on_listed: Callable[[str], None] = lambda _: None
         self._wanted: frozenset[str] = frozenset()
+        self._followed: frozenset[str] = frozenset()
+        self._known: set[str] = set()
+        self._missed: set[str] = set()
         self._changed = asyncio.Event()
         self._progress = asyncio.Event()
-        self._watches: dict[str, Watch] = {}
+        self._whole: Watch | None = None
+        self._sources: dict[str, Watch | Roster] = {}
         self._tasks: dict[str, tuple[asyncio.Task[None], ...]] = {}
 
     @property
-    def watches(self) -> tuple[Watch, ...]:
+    def sources(self) -> tuple[Watch | Roster, ...]:
         """Those that run now."""
-        return tuple(self._watches.values())
+        return (*([self._whole] if self._whole is not None else ()), *self._sources.values())
 
     def answered_in(self, namespace: str) -> bool:
-        """Whether the pods of this namespace are watched, and have been listed, or it is known why not."""
-        return namespace in self._watches and self._watches[namespace].answered
+        """Whether the pods of this namespace are followed, and have been listed, or it is known why not."""
+        if namespace in self._known:
+            return True
+        source = self._sources.get(namespace)
+        if source is None and self._whole is not None and not self._whole.synced and namespace in self._followed:
+            source = self._whole
+        return source is not None and source.answered
 
     async def wait_answered(self, namespace: str | None = None) -> None:
         """Returns once that is so in every namespace that is wanted by then, or in this one, if it is."""
@@ -64,7 +85,7 @@ class PodWatches:
             await self._progress.wait()
 
     def want(self, namespaces: Iterable[str]) -> None:
-        """Says which namespaces are to be watched from now on, and no others."""
+        """Says the pods of which namespaces are to be known from now on, and of no others."""
         self._wanted = frozenset(namespaces)
         self._changed.set()
         self._progress.set()
@@ -74,32 +95,105 @@ class PodWatches:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
-                for name in self._tasks.keys() - self._wanted:
-                    for task in self._tasks.pop(name):
-                        task.cancel()
-                    del self._watches[name]
-                    self._forget(name)
-                for name in self._wanted - self._tasks.keys():
-                    watch = self._watches[name] = self._watch(name)
-                    self._tasks[name] = (group.create_task(watch.run()), group.create_task(self._report(name, watch)))
+                self._follow_what_is_wanted(group)
                 await self._changed.wait()
 
-    async def _report(self, namespace: str, watch: Watch) -> None:
-        await watch.wait_answered()
-        self._progress.set()
-        await watch.wait_synced()
-        self.on_listed(namespace)
+    def _follow_what_is_wanted(self, group: asyncio.TaskGroup) -> None:
+        for name in self._followed - self._wanted:
+            self._end(name)
+            self._known.discard(name)
+            self._missed.discard(name)
+            self._shelf.clear(name)
+        new = self._wanted - self._followed
+        self._followed = self._wanted
+        if self._whole is None and self._limit is not None and len(self._followed) > self._limit:
+            for name in tuple(self._tasks):
+                self._end(name)
+            self._watch_whole(group)
+        elif self._whole is None:
+            for name in new:
+                self._begin(group, name, Watch(namespace=name, sink=ScopedSink(self._shelf, name), **self._shared))
+        elif self._whole.synced:
+            for name in new | self._missed:
+                self._end(name)
+                self._begin(group, name, Roster(namespace=name, sink=ScopedSink(self._shelf, name), **self._shared))
+            self._missed.clear()
 
-    def _watch(self, namespace: str) -> Watch:
-        return Watch(
-            client=self._client,
-            resource=PODS,
-            namespace=namespace,
-            metadata_only=True,
-            sink=self._sink(namespace),
-            time=self._time,
-            random=self._random,
-            log=self._log,
-            pace=self._pace,
-            complaints=self._complaints,
-        )
+    def _watch_whole(self, group: asyncio.TaskGroup) -> None:
+        sink = _SinkOfSome(self._shelf, followed=lambda: self._followed, listed=self._take_whole)
+        self._whole = whole = Watch(namespace=None, sink=sink, **self._shared)
+        group.create_task(whole.run())
+        group.create_task(self._tell_when_answered(whole))
+
+    def _begin(self, group: asyncio.TaskGroup, name: str, source: Watch | Roster) -> None:
+        self._sources[name] = source
+        self._tasks[name] = (group.create_task(source.run()), group.create_task(self._attend(name, source)))
+
+    def _end(self, name: str) -> None:
+        for task in self._tasks.pop(name, ()):
+            task.cancel()
+        self._sources.pop(name, None)
+
+    async def _tell_when_answered(self, source: Watch | Roster) -> None:
+        await source.wait_answered()
+        self._progress.set()
+
+    async def _attend(self, name: str, source: Watch | Roster) -> None:
+        await self._tell_when_answered(source)
+        await source.wait_synced()
+        self._know(name)
+        if isinstance(source, Roster):
+            # One list was what the watch of the whole cluster could not give; this task goes with it.
+            self._end(name)
+
+    def _know(self, name: str) -> None:
+        self._known.add(name)
+        self._progress.set()
+        self.on_listed(name)
+
+    def _take_whole(self, listed: frozenset[str]) -> None:
+        for name in listed - self._known:
+            self._know(name)
+        # Followed only since that list had begun: it said nothing of them, and its stream begins after it.
+        self._missed |= self._followed - listed
+        if self._missed:
+            self._changed.set()
+
+
+class _SinkOfSome(ScopedSink):
+    """A shelf as a watch of all namespaces sees it that keeps what is in some of them. A list speaks of those that were
+    followed when it began and still are; ``listed`` is told which."""
+
+    def __init__(
+        self,
+        shelf: Shelf[Any],
+        *,
+        followed: Callable[[], frozenset[str]],
+        listed: Callable[[frozenset[str]], None],
+    ) -> None:
+        super().__init__(shelf, None)
+        self._followed = followed
+        self._told = listed
+        self._of_list: frozenset[str] = frozenset()
+
+    def reader(self) -> Callable[[Body], Reading[Any] | None]:
+        self._of_list = of_list = self._followed()
+        return lambda body: self._shelf.read(body) if _namespace(body) in of_list else None
+
+    def replace(self, objects: Sequence[Reading[Any] | None], resource_version: str) -> None:
+        listed = self._of_list & self._followed()
+        kept = [each for each in objects if each is not None and each.key[0] in listed]
+        self._take(kept, resource_version, namespaces=listed)
+        self._told(listed)
+
+    def put(self, body: Body) -> None:
+        if _namespace(body) in self._followed():
+            super().put(body)
+
+    def drop(self, body: Body) -> None:
+        if _namespace(body) in self._followed():
+            super().drop(body)
+
+
+def _namespace(body: Body) -> str:
+    return str(body["metadata"]["namespace"])

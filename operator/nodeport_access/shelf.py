@@ -8,7 +8,7 @@ KEP-5504). Not the business of this module: what an object means to a Service (`
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -99,31 +99,34 @@ class Shelf(Generic[T]):
 
     def replace(self, bodies: Iterable[Body], resource_version: str, *, namespace: str | None = None) -> None:
         """Takes a complete list as it came."""
-        self.take_list([self.read(body) for body in bodies], resource_version, namespace=namespace)
+        namespaces = None if namespace is None else (namespace,)
+        self.take_list([self.read(body) for body in bodies], resource_version, namespaces=namespaces)
 
     def take_list(
         self,
         readings: Sequence[Reading[T]],
         resource_version: str,
         *,
-        namespace: str | None = None,
+        namespaces: Collection[str] | None = None,
         restored: bool = False,
     ) -> None:
-        """Takes a complete list of one namespace, or of all: what is not in it is gone.
+        """Takes a complete list of some namespaces, or of all: what is not in it is gone.
 
         A list older than one before comes from a restored etcd, as does one of which the caller knows that it is
         ``restored``: then it is the truth, whatever the versions known."""
         listed = int(resource_version)
-        if restored or listed < self._listed.get(namespace, 0):
+        scopes: Collection[str | None] = (None,) if namespaces is None else namespaces
+        if restored or any(listed < self._listed.get(scope, 0) for scope in scopes):
             self._versions = dict.fromkeys(self._versions, 0)
             self._graves.clear()
-        self._listed[namespace] = listed
+        self._listed |= dict.fromkeys(scopes, listed)
         present = set()
         for reading in readings:
             present.add(reading.key)
             if reading.version >= max(self._versions.get(reading.key, 0), self._graves.get(reading.key, 0)):
                 self._store(reading)
-        for key in [key for key in self._objects if key not in present and namespace in (None, key[0])]:
+        gone = [key for key in self._objects if key not in present and (namespaces is None or key[0] in namespaces)]
+        for key in gone:
             self._bury(key, listed)
 
     def clear(self, namespace: str) -> None:
@@ -169,15 +172,13 @@ class ScopedSink:
         self._shelf, self._namespace = shelf, namespace
         self._heard = 0
 
-    def read(self, body: Body) -> Reading[Any]:
-        """What is kept of an object of a list."""
-        return self._shelf.read(body)
+    def reader(self) -> Callable[[Body], Any]:
+        """A list begins: what is kept of each of its objects."""
+        return self._shelf.read
 
-    def replace(self, objects: Sequence[Reading[Any]], resource_version: str) -> None:
-        """Takes a complete list of the namespace."""
-        restored = int(resource_version) < self._heard
-        self._heard = int(resource_version)
-        self._shelf.take_list(objects, resource_version, namespace=self._namespace, restored=restored)
+    def replace(self, objects: Sequence[Any], resource_version: str) -> None:
+        """Takes a complete list of the namespace, as it was read."""
+        self._take(objects, resource_version, namespaces=None if self._namespace is None else (self._namespace,))
 
     def put(self, body: Body) -> None:
         """Takes an object as it is now."""
@@ -188,6 +189,13 @@ class ScopedSink:
         """Takes the last state of an object that was deleted."""
         self._heard = max(self._heard, _version(body))
         self._shelf.drop(body)
+
+    def _take(
+        self, objects: Sequence[Reading[Any]], resource_version: str, *, namespaces: Collection[str] | None
+    ) -> None:
+        restored = int(resource_version) < self._heard
+        self._heard = int(resource_version)
+        self._shelf.take_list(objects, resource_version, namespaces=namespaces, restored=restored)
 
 
 def _key(body: Body) -> Key:

@@ -41,8 +41,8 @@ from nodeport_access.kube import (
 class Sink(Protocol):
     """Where a watch puts what it hears. None of it may await: an event is in the store before the next is read."""
 
-    def read(self, body: Body, /) -> Any:
-        """What is to be kept of an object of a list, while the rest of the list is still to come."""
+    def reader(self) -> Callable[[Body], Any]:
+        """A list begins: what is to be kept of each of its objects, while the rest is still to come."""
 
     def replace(self, objects: Sequence[Any], resource_version: str, /) -> None:
         """Takes a complete list of what the watch follows, each object as it was read, as of a version: what is not in
@@ -157,7 +157,7 @@ class _Source:
 
     async def _relist(self) -> str:
         listing = await self._client.list(
-            self.resource, namespace=self.namespace, metadata_only=self._metadata_only, read=self._sink.read
+            self.resource, namespace=self.namespace, metadata_only=self._metadata_only, read=self._sink.reader()
         )
         self._sink.replace(listing.items, listing.resource_version)
         self.last_word = self._time()

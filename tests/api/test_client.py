@@ -553,8 +553,8 @@ class Names:
     def __init__(self) -> None:
         self.names: dict[str, Body] = {}
 
-    def read(self, body: Body) -> Body:
-        return body
+    def reader(self) -> Callable[[Body], Body]:
+        return lambda body: body
 
     def replace(self, objects: Sequence[Body], resource_version: str) -> None:
         assert resource_version

@@ -83,7 +83,8 @@ def status(code: int, *, reason: str = "", message: str = "", **more: Any) -> we
 
 
 class ServiceWorld:
-    """Services by name, with versions, a history, and faults that stand in for one answer each."""
+    """Services (or what is asked for in their stead) by name or namespace/name, with versions, a history, and faults
+    that stand in for one answer each."""
 
     def __init__(self, *names: str) -> None:
         self.version = 100
@@ -130,10 +131,11 @@ class ServiceWorld:
 
     def _record(self, kind: str, name: str) -> None:
         self.version += 1
+        namespace, _, short = name.rpartition("/")
         body = {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": name, "namespace": "web", "resourceVersion": str(self.version)},
+            "metadata": {"name": short, "namespace": namespace or "web", "resourceVersion": str(self.version)},
         }
         self._history.append((self.version, {"type": kind, "object": body}))
         if kind == "DELETED":
@@ -159,7 +161,7 @@ class ServiceWorld:
         at, _, offset = request.query.get("continue", f"{self.version}/0").partition("/")
         if int(at) < self.forgotten:
             return status(410, reason="Expired", message="The provided continue parameter is too old")
-        names = sorted(self.services)
+        names = sorted(name for name, body in self.services.items() if _is_asked_for(request, body))
         end = int(offset) + int(request.query["limit"])
         metadata = {"resourceVersion": at} | ({"continue": f"{at}/{end}"} if end < len(names) else {})
         items = [{"metadata": self.services[name]["metadata"]} for name in names[int(offset) : end]]
@@ -178,7 +180,8 @@ class ServiceWorld:
             for version, event in [*self._history]:
                 if version > since:
                     since = version
-                    await send(response, event)
+                    if _is_asked_for(request, event["object"]):
+                        await send(response, event)
             try:
                 async with asyncio.timeout(min(left, self.bookmark_seconds)), self._changed:
                     if not self._history or self._history[-1][0] <= since:
@@ -187,6 +190,12 @@ class ServiceWorld:
                 since = max(since, self.version)
                 await send(response, bookmark(since))
         return response
+
+
+def _is_asked_for(request: web.Request, body: Body) -> bool:
+    """Whether a path with a namespace names the object's."""
+    _, _, below = request.path.partition("/namespaces/")
+    return not below or below.split("/")[0] == body["metadata"]["namespace"]
 
 
 async def opened(request: web.Request) -> web.StreamResponse:

@@ -204,9 +204,9 @@ def sink(watched: Watched, namespace: str | None = None) -> ScopedSink:
 def test_a_list_older_than_the_list_before_it_is_the_truth() -> None:
     watched = Watched()
     watch = sink(watched)
-    watch.replace([watch.read(body(90, content="lost")), watch.read(body(91, "b"))], "100")
+    watch.replace([watch.reader()(body(90, content="lost")), watch.reader()(body(91, "b"))], "100")
     watched.shelf.drop(body(99, "c"))
-    watch.replace([watch.read(body(40, content="restored")), watch.read(body(41, "c"))], "50")
+    watch.replace([watch.reader()(body(40, content="restored")), watch.reader()(body(41, "c"))], "50")
     assert (watched.content(), watched.content("b"), watched.content("c")) == ("restored", None, "x")
     watch.put(body(51, content="after"))
     assert watched.content() == "after"
@@ -216,10 +216,10 @@ def test_a_list_older_than_the_events_before_it_is_the_truth() -> None:
     # The list of the start is old by then, so that it tells nothing: what the stream brought does.
     watched = Watched()
     watch = sink(watched)
-    watch.replace([watch.read(body(5, content="first"))], "10")
+    watch.replace([watch.reader()(body(5, content="first"))], "10")
     watch.put(body(90, content="lost"))
     watch.drop(body(95, "b"))
-    watch.replace([watch.read(body(40, content="restored")), watch.read(body(41, "b"))], "50")
+    watch.replace([watch.reader()(body(40, content="restored")), watch.reader()(body(41, "b"))], "50")
     assert (watched.content(), watched.content("b")) == ("restored", "x")
     watch.put(body(51, content="after"))
     assert watched.content() == "after"
@@ -231,7 +231,7 @@ def test_a_list_older_than_our_own_answers_proves_nothing() -> None:
     watch = sink(watched)
     watch.replace([], "10")
     watched.shelf.put(body(30, content="answered"))
-    watch.replace([watch.read(body(15, content="old"))], "20")
+    watch.replace([watch.reader()(body(15, content="old"))], "20")
     assert watched.content() == "answered"
 
 
@@ -339,7 +339,7 @@ def test_the_newest_wins_in_any_order_and_in_the_end_the_shelf_holds_the_truth(s
                     continue
                 heard = version
                 etcd.events = [each for each in etcd.events if int(each[1]["metadata"]["resourceVersion"]) > version]
-                watch.replace([watch.read(each) for each in bodies], str(version))
+                watch.replace([watch.reader()(each) for each in bodies], str(version))
                 listed = {
                     ("web", each["metadata"]["name"]): (int(each["metadata"]["resourceVersion"]), each["content"])
                     for each in bodies
@@ -380,7 +380,7 @@ def test_a_restored_etcd_is_the_truth_however_old_the_last_list_is(
     etcd.revision, etcd.objects = backup
     # It has seen a write of its own since. Past what was heard before, no client could tell it from the old one.
     etcd.revision += 1
-    watch.replace([watch.read(each) for each in etcd.bodies()], str(etcd.revision))
+    watch.replace([watch.reader()(each) for each in etcd.bodies()], str(etcd.revision))
     assert {key: thing.content for key, thing in watched.view.items()} == {
         key: content for key, (_, _, content) in etcd.objects.items()
     }

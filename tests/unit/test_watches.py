@@ -29,8 +29,8 @@ from nodeport_access.kube import (
     Unreachable,
     WatchEvent,
 )
-from nodeport_access.pod_watches import PodWatches
 from nodeport_access.watches import Pace, Roster, Watch
+from tests.unit.endless import FAST, eventually, running
 from tests.unit.misbehaving_api_server import (
     Handler,
     ServiceWorld,
@@ -46,17 +46,6 @@ from tests.unit.misbehaving_api_server import (
     silent,
 )
 
-FAST = Pace(
-    shortest_stream=0.01,
-    silence=1.0,
-    backoff=(0.01, 0.05),
-    refused=(0.03, 0.05),
-    longest_retry_after=0.4,
-    settled=0.2,
-    roster=60,
-)
-"""Real time, but little of it."""
-
 LOG = logging.getLogger("test.watches")
 
 
@@ -67,8 +56,8 @@ class Recorder:
         self.state: dict[str, str] = {}
         self.lists = 0
 
-    def read(self, body: dict[str, Any]) -> dict[str, Any]:
-        return body
+    def reader(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda body: body
 
     def replace(self, objects: Sequence[dict[str, Any]], resource_version: str) -> None:
         assert resource_version
@@ -112,26 +101,6 @@ async def following(
         it = Following(client=client, pace=pace, clock=clock)
         async with running(it.watch.run()):
             yield it
-
-
-@asynccontextmanager
-async def running(endless: Any) -> AsyncIterator[asyncio.Task[Any]]:
-    """The task runs while the block does, and must not have ended by itself."""
-    task = asyncio.ensure_future(endless)
-    try:
-        yield task
-    finally:
-        assert not task.done() or task.exception(), "it ended by itself"
-        task.cancel()
-        await asyncio.wait([task], timeout=5)
-    assert task.cancelled(), task.exception()
-
-
-async def eventually(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
-        await asyncio.sleep(0.005)
 
 
 async def follows(it: Following, world: ServiceWorld) -> None:
@@ -736,118 +705,3 @@ async def test_whoever_waits_for_the_end_of_an_outage_is_told_once() -> None:
         roster.trigger()
         await eventually(lambda: sink.lists == 2)
         assert recovered == ["again"]
-
-
-# --- pods
-
-
-class Cluster:
-    """Namespaces, each a world of its own."""
-
-    def __init__(self, **worlds: ServiceWorld) -> None:
-        self.worlds = worlds
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        assert "PartialObjectMetadata" in request.headers["Accept"]
-        steps = request.path.split("/")
-        assert (steps[:4], steps[5]) == (["", "api", "v1", "namespaces"], "pods")
-        return await self.worlds[steps[4]](request)
-
-
-@asynccontextmanager
-async def pods(url: str) -> AsyncIterator[tuple[PodWatches, dict[str, Recorder]]]:
-    known: dict[str, Recorder] = {}
-
-    def sink_of(namespace: str) -> Recorder:
-        known[namespace] = Recorder()
-        return known[namespace]
-
-    async with connected(url) as client:
-        watches = PodWatches(
-            client=client,
-            sink=sink_of,
-            forget=lambda namespace: known.__delitem__(namespace),
-            time=time.monotonic,
-            random=Random(1),
-            log=LOG,
-            pace=FAST,
-        )
-        async with running(watches.run()):
-            yield watches, known
-
-
-async def test_pods_are_watched_in_the_namespaces_wanted_and_forgotten_in_all_others() -> None:
-    a, b, c = ServiceWorld("x"), ServiceWorld("y"), ServiceWorld("z")
-    async with serving(Cluster(a=a, b=b, c=c)) as url, pods(url) as (watches, known):
-        await asyncio.wait_for(watches.wait_answered(), 10)
-        watches.want({"a", "b"})
-        await asyncio.wait_for(watches.wait_answered(), 10)
-        assert {name: sink.state for name, sink in known.items()} == {"a": a.state, "b": b.state}
-        left = known["a"]
-        watches.want({"b", "c"})
-        await asyncio.wait_for(watches.wait_answered(), 10)
-        await a.put("unheard")
-        await b.put("new")
-        await eventually(lambda: {n: sink.state for n, sink in known.items()} == {"b": b.state, "c": c.state})
-        assert {watch.namespace for watch in watches.watches} == {"b", "c"}
-        assert sorted(left.state) == ["x"]
-        watches.want({"a", "b", "c"})
-        await asyncio.wait_for(watches.wait_answered(), 10)
-        assert known["a"].state == a.state
-    assert (known["b"].lists, known["c"].lists) == (1, 1), "the others went on undisturbed"
-
-
-async def test_a_namespace_that_is_not_allowed_holds_up_nobody_and_is_told_of_once_it_is() -> None:
-    a, b = ServiceWorld("x"), ServiceWorld("y")
-    b.list_faults = [refusing(403, reason="Forbidden", message="no")] * 1000
-    listed: list[str] = []
-    async with serving(Cluster(a=a, b=b)) as url, pods(url) as (watches, known):
-        watches.on_listed = listed.append
-        watches.want({"a", "b"})
-        await asyncio.wait_for(watches.wait_answered(), 10)
-        assert [watches.answered_in(namespace) for namespace in ("a", "b", "c")] == [True, True, False]
-        await eventually(lambda: listed == ["a"])
-        assert [str(watch.refused) for watch in watches.watches if watch.refused] == ["403 Forbidden: no"]
-        b.list_faults.clear()
-        await eventually(lambda: listed == ["a", "b"])
-        assert known["b"].state == b.state
-
-
-async def test_whoever_waits_for_pods_waits_for_the_namespaces_wanted_by_then() -> None:
-    a, b = ServiceWorld("x"), ServiceWorld("y")
-    never = asyncio.Event()
-
-    async def hang(_: web.Request) -> web.StreamResponse:
-        await never.wait()
-        raise AssertionError("it never comes")
-
-    b.list_faults = [hang] * 1000
-    async with serving(Cluster(a=a, b=b)) as url, pods(url) as (watches, known):
-        watches.want({"a", "b"})
-        waiting = [asyncio.create_task(watches.wait_answered()) for _ in range(2)]
-        await eventually(lambda: known.keys() == {"a", "b"} and known["a"].state == a.state)
-        await asyncio.sleep(0.1)
-        assert not any(task.done() for task in waiting)
-        watches.want({"a"})
-        await asyncio.wait_for(asyncio.gather(*waiting), 10)
-
-
-async def test_a_crash_in_one_namespace_ends_them_all() -> None:
-    class Crashing(Recorder):
-        def replace(self, objects: Sequence[dict[str, Any]], resource_version: str) -> None:
-            raise ZeroDivisionError(resource_version, objects)
-
-    async with serving(Cluster(a=ServiceWorld("x"))) as url, connected(url) as client:
-        watches = PodWatches(
-            client=client,
-            sink=lambda _: Crashing(),
-            forget=lambda _: None,
-            time=time.monotonic,
-            random=Random(1),
-            log=LOG,
-        )
-        task = asyncio.create_task(watches.run())
-        watches.want({"a"})
-        with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(task, 20)
-    assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
