@@ -34,7 +34,9 @@ def page() -> str:
 
 
 def _all() -> list[tuple[str, click.Command]]:
-    return [(name, command) for name, command in group.commands.items() if not command.hidden]
+    context = click.Context(group)
+    commands = ((name, group.get_command(context, name)) for name in group.list_commands(context))
+    return [(name, command) for name, command in commands if command is not None and not command.hidden]
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from nodeport_access import __version__, cli, demo, logs
+from nodeport_access import __version__, logs
 from nodeport_access.cli.program import COMPLETION_VARIABLE, WRONG, program_name
 from nodeport_access.settings import BindAddress, Settings, parse_bind_address, parse_namespace
 
@@ -62,7 +62,23 @@ def _each_once(_ctx: click.Context, _param: click.Parameter, values: tuple[str, 
     return tuple(dict.fromkeys(values))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Group(click.Group):
+    """``run``, and what is imported only where another command, or the list of them, is asked for."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or _others().get(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_others()]
+
+
+def _others() -> dict[str, click.Command]:
+    from nodeport_access import cli, demo
+
+    return {str(command.name): command for command in (*cli.COMMANDS, demo.command)}
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__)
 def group() -> None:
     """Makes NodePort Services reachable only from the addresses you name."""
@@ -150,10 +166,6 @@ def run(**flags: Any) -> None:
     except (operating.PoliciesGone, LeaseLost) as error:
         operating.log.error("%s", error)
         sys.exit(1)
-
-
-for command in (*cli.COMMANDS, demo.command):
-    group.add_command(command)
 
 
 if __name__ == "__main__":

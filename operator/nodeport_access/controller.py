@@ -10,7 +10,7 @@ pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -147,6 +147,7 @@ class Controller:
             source.on_recovered = self._resume
         self.feed = Feed(resource=POLICIES, namespaces=scopes, time=time, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
+        self.feed.on_heard = self._call_roll_at_once
         self.store.on_namespaces = self._pods.want
         self.store.on_touched = self._look_at
         self.store.on_opened = self._hurry
@@ -250,16 +251,20 @@ class Controller:
         for roster in self._rosters:
             roster.trigger()
 
+    def _call_roll_at_once(self) -> None:
+        for roster in self._rosters:
+            roster.trigger(at_once=True)
+
     def _resume(self) -> None:
         """What failed while the API server was away or refused us need not wait for its next try."""
         for key in self.store.service_keys():
             if self._queue.failures(key):
                 self._queue.add(key)
 
-    def _look_again(self, namespace: str) -> None:
+    def _look_again(self, namespaces: Collection[str]) -> None:
         """Nobody knew which pods there are."""
         for key in self.store.service_keys():
-            if key.namespace == namespace:
+            if key.namespace in namespaces:
                 self._look_at(key)
 
     def _look_at_the_time(self) -> None:

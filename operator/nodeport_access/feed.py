@@ -22,9 +22,9 @@ GRACE_SECONDS = 10.0
 class Feed:
     """Events that come by another's watches, Kopf's: whether he hears, by what becomes of his requests.
 
-    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he may have missed something:
-    when he breaks off, and when he hears again; who lists anew does not learn what was deleted before. ``paths`` are
-    those of his streams.
+    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he begins to miss
+    something, and ``on_heard`` when he hears again after that; who lists anew does not learn what was deleted before.
+    ``paths`` are those of his streams.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Feed:
         """He follows the resource by one stream for each of the namespaces, None for all of them."""
         self.resource = resource
         self.on_gap: Callable[[], None] = lambda: None
+        self.on_heard: Callable[[], None] = lambda: None
         self._time = time
         self._log = log
         self._complaints = complaints
@@ -92,7 +93,7 @@ class Feed:
                 self._log.info("%s: works again", self)
             if path in self._gaps:
                 self._gaps.discard(path)
-                self.on_gap()
+                self.on_heard()
 
     def _complain(self, topic: str, sentence: str) -> None:
         if self._complaints.due(topic):

@@ -156,11 +156,11 @@ async def _serve(
             await servers.aclose()
 
         try:
-            # Kopf is a third of the start-up, and no other command needs it. Lists are under way meanwhile.
-            await asyncio.to_thread(importlib.import_module, "nodeport_access.handlers")
-            from nodeport_access import handlers
+            if await _listed_or_stop(controller, stop):
+                # Kopf is a third of the start-up, and no other command needs it: what stands open comes first.
+                await asyncio.to_thread(importlib.import_module, "nodeport_access.handlers")
+                from nodeport_access import handlers
 
-            if await _policies_or_stop(controller, stop):
                 await handlers.run(
                     client=client,
                     put=controller.put_policy,
@@ -188,11 +188,15 @@ async def _serve(
     log.info("operator stopped")
 
 
-async def _policies_or_stop(controller: Controller, stop: asyncio.Event) -> bool:
-    """Waits until policies can be listed, which Kopf would not wait for; False where the process is to end before
-    that."""
-    listed = asyncio.create_task(controller.wait_for_policies())
-    stopped = asyncio.create_task(stop.wait())
+async def _listed_or_stop(controller: Controller, stop: asyncio.Event) -> bool:
+    """Waits until all that repairs need is listed, and policies wherever we may, which Kopf would not wait for; False
+    where the process is to end before that."""
+
+    async def listing() -> None:
+        await controller.wait_listed()
+        await controller.wait_for_policies()
+
+    listed, stopped = asyncio.create_task(listing()), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([listed, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -7,7 +7,7 @@ Not its business: how one watch follows its resource (``watches``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from logging import Logger
 from random import Random
 from typing import Any, NoReturn
@@ -53,7 +53,7 @@ class PodWatches:
             "pace": pace,
             "complaints": complaints,
         }
-        self.on_listed: Callable[[str], None] = lambda _: None
+        self.on_listed: Callable[[Collection[str]], None] = lambda _: None
         self._wanted: frozenset[str] = frozenset()
         self._followed: frozenset[str] = frozenset()
         self._known: set[str] = set()
@@ -141,19 +141,18 @@ class PodWatches:
     async def _attend(self, name: str, source: Watch | Roster) -> None:
         await self._tell_when_answered(source)
         await source.wait_synced()
-        self._know(name)
+        self._know({name})
         if isinstance(source, Roster):
             # One list was what the watch of the whole cluster could not give; this task goes with it.
             self._end(name)
 
-    def _know(self, name: str) -> None:
-        self._known.add(name)
+    def _know(self, names: Collection[str]) -> None:
+        self._known.update(names)
         self._progress.set()
-        self.on_listed(name)
+        self.on_listed(names)
 
     def _take_whole(self, listed: frozenset[str]) -> None:
-        for name in listed - self._known:
-            self._know(name)
+        self._know(listed - self._known)
         # Followed only since that list had begun: it said nothing of them, and its stream begins after it.
         self._missed |= self._followed - listed
         if self._missed:

@@ -109,7 +109,7 @@ class _Source:
         self.on_interrupted: Callable[[], None] = lambda: None
         self.on_recovered: Callable[[], None] = lambda: None
         self._version: str | None = None
-        self._asked = asyncio.Event()
+        self._asked, self._pressed = asyncio.Event(), asyncio.Event()
         self._client = client
         self._metadata_only = metadata_only
         self._dispensable = dispensable
@@ -306,14 +306,17 @@ class Watch(_Source):
 class Roster(_Source):
     """A complete list at the start, when somebody asks, and every few minutes; ``last_word`` is when one came last."""
 
-    def trigger(self) -> None:
-        """Asks for a list that begins after this moment."""
+    def trigger(self, *, at_once: bool = False) -> None:
+        """Asks for a list that begins after this moment, and not long after, or ``at_once``."""
         self._asked.set()
+        if at_once:
+            self._pressed.set()
 
     async def run(self) -> NoReturn:
         """Lists until it is cancelled; raises only what the sink raises."""
         while True:
             self._asked.clear()
+            self._pressed.clear()
             try:
                 await self._relist()
             except ApiError as error:
@@ -328,4 +331,5 @@ class Roster(_Source):
         with suppress(TimeoutError):
             async with asyncio.timeout(self._pace.roster):
                 await self._asked.wait()
-            await asyncio.sleep(self._pace.backoff[0])
+            async with asyncio.timeout(self._pace.backoff[0]):
+                await self._pressed.wait()

@@ -31,7 +31,7 @@ class Fed(Feed):
             complaints=Complaints(time=lambda: self.seconds),
         )
         self.gaps = 0
-        self.on_gap = self._gap
+        self.on_gap = self.on_heard = self._gap
 
     def _gap(self) -> None:
         self.gaps += 1

@@ -39,10 +39,11 @@ CALLS = list(ours())
 
 def wrong(words: list[str]) -> str:
     """What the program says against these words; nothing where it would begin."""
-    if not words or words[0] not in group.commands:
+    command = group.get_command(click.Context(group), words[0]) if words else None
+    if command is None:
         return "" if words in ([], ["--help"]) else f"no command {words[0]!r}"
     try:
-        with group.commands[words[0]].make_context(words[0], [PLACEHOLDERS.get(word, word) for word in words[1:]]):
+        with command.make_context(words[0], [PLACEHOLDERS.get(word, word) for word in words[1:]]):
             return ""
     except click.exceptions.Exit:  # --help
         return ""

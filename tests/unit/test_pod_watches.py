@@ -68,7 +68,7 @@ class Following:
     def __init__(self, watches: PodWatches, shelf: Shelf[Pod]) -> None:
         self.watches, self.shelf = watches, shelf
         self.listed: list[str] = []
-        watches.on_listed = self.listed.append
+        watches.on_listed = self.listed.extend
 
     @property
     def known(self) -> dict[str, str]:
