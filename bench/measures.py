@@ -15,12 +15,11 @@ from statistics import quantiles
 
 from bench import churn
 from bench.contenders import Contender, Running
-from bench.trace import POLICY_STATUS, Request, Trace, applied_at
+from bench.trace import NETWORK_POLICIES, POLICY_STATUS, SERVICES, Request, Trace, applied_at
 from bench.world import AnyWorld, World
 from testbed.credentials import ADMIN
 from testbed.waiting import wait_for
 
-SERVICES = "services"
 APPLIED = "applied, start-up included [s]"
 APPLIED_SINCE_FIRST = "applied, from the first request on [s]"
 CPU_APPLIED = "applied, CPU of the process until then [s]"
@@ -32,6 +31,9 @@ DRIFT_P50 = "drift repaired, p50 [ms]"
 DRIFT_P99 = "drift repaired, p99 [ms]"
 STORM = "storm, first change to last repair [s]"
 STORM_TAIL = "storm, last change to last repair [s]"
+CLOSING_STORM = "storm that closes, first change to last repair [s]"
+CLOSING_REPAIR = "storm that closes, one Service opened in it repaired [ms]"
+CLOSING_OTHERS = "storm that closes, writes begun before that repair"
 RESTART_WRITES = "restart, writes"
 RESTART_QUIET = "restart, until quiet [s]"
 REPAIR = "restart, first repair, start-up included [s]"
@@ -48,6 +50,7 @@ FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "idle": (IDLE_CPU, IDLE_CALLS),
     "drift": (DRIFT_P50, DRIFT_P99),
     "storm": (STORM, STORM_TAIL),
+    "closing": (CLOSING_STORM, CLOSING_REPAIR, CLOSING_OTHERS),
     "restart": (REPAIR, REPAIR_SINCE_FIRST, RESTART_QUIET, RESTART_WRITES),
     "churn": tuple(
         figure[kind] for kind in churn.KINDS for figure in (CHURN_CPU, CHURN_WRITES, CHURN_CALLS, CHURN_RATE)
@@ -91,6 +94,8 @@ class Life:
             for name in FIGURES_OF:
                 if name in measurements and name in steps:
                     steps[name](running, trace)
+            if "closing" in measurements and self.contender.follows_all:
+                self._closing_storm(running, trace)
         if "restart" in measurements:
             self._restart()
         if "churn" in measurements and self.contender.follows_all:
@@ -147,6 +152,24 @@ class Life:
         last = max(repaired for _, repaired in repairs)
         self.figures[STORM] = last - min(opened for opened, _ in repairs)
         self.figures[STORM_TAIL] = last - max(opened for opened, _ in repairs)
+
+    def _closing_storm(self, running: Running, trace: Trace) -> None:
+        """Somebody deletes all allowlists, as fast as the API server takes it, and opens one Service in the middle."""
+        before, since, somebody = trace.count(NETWORK_POLICIES), len(trace.requests()), self._somebody()
+        *some, victim = self.world.guarded
+        half = len(some) // 2
+        self.world.close_services(some[:half])
+        self.world.open_service(victim)
+        self.world.close_services(some[half:])
+        self._wait_until_applied(running, trace, resource=NETWORK_POLICIES, count=before + len(some))
+        meddling = [one for one in somebody.requests() if one.is_write]
+        [opened] = [one for one in meddling if one.resource == SERVICES]
+        requests = trace.requests()[since:]
+        repair = next(one for one in requests if one.resource == SERVICES and one.begin > opened.begin)
+        closed = [one for one in requests if one.is_wanted and one.resource == NETWORK_POLICIES]
+        self.figures[CLOSING_STORM] = max(one.end for one in closed) - min(one.begin for one in meddling)
+        self.figures[CLOSING_REPAIR] = 1000 * (repair.end - opened.begin)
+        self.figures[CLOSING_OTHERS] = sum(one.is_write and opened.end < one.begin < repair.begin for one in requests)
 
     def _restart(self) -> None:
         """Once with everything applied, and once with one Service opened while it was away."""

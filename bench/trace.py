@@ -15,12 +15,17 @@ from bench.api_server import ApiServer
 from testbed import audit
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+SERVICES, NETWORK_POLICIES = "services", "networkpolicies"
 POLICY_STATUS = "nodeportaccesspolicies/status"
-_WANTED = frozenset({"networkpolicies", "services", POLICY_STATUS})
+_WANTED = frozenset({NETWORK_POLICIES, SERVICES, POLICY_STATUS})
 """The four writes of a policy, by the resources they go to."""
 
 _WRITE_MARKS = [f'"verb":"{verb}"'.encode() for verb in sorted(_WRITES)]
-_MARKS = {"services": b'"resource":"services"', POLICY_STATUS: b'"subresource":"status"'}
+_MARKS = {
+    SERVICES: b'"resource":"services"',
+    NETWORK_POLICIES: b'"resource":"networkpolicies"',
+    POLICY_STATUS: b'"subresource":"status"',
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

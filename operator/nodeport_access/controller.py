@@ -37,7 +37,7 @@ from nodeport_access.metrics import CoveringView, Metrics, PolicyView, View
 from nodeport_access.outcome import Done, Failed, Stalled, Wait
 from nodeport_access.pod_watches import WATCHES_LIMIT, PodWatches
 from nodeport_access.reasons import Reason
-from nodeport_access.reconcile import Reconciler
+from nodeport_access.reconcile import AGAIN_SECONDS, Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
 from nodeport_access.survey import Cluster, Survey
@@ -155,7 +155,7 @@ class Controller:
         self._wall_clock = WallClock(clock=clock, time=time, stepped=self._look_at_the_time, log=log)
         self._workers = Workers(queue=self._queue, carry_out=self._pass, time=time)
         self._working: asyncio.Task[None] | None = None
-        self._listed = asyncio.Event()
+        self._listed, self._untold = asyncio.Event(), asyncio.Event()
         self._primed: set[str | None] = set()
 
     async def wait_for_policies(self) -> None:
@@ -189,6 +189,7 @@ class Controller:
             group.create_task(self._follow_pods())
             group.create_task(self._recorder.run())
             group.create_task(self._wall_clock.run())
+            group.create_task(self._tell_what_is_untold())
             for scope in self._scopes:
                 group.create_task(self._prime(scope))
             await self._tenure.wait()
@@ -200,6 +201,17 @@ class Controller:
         """Begins once what stands open is known: there may be a list, and a connection, for each of many namespaces."""
         await self._listed.wait()
         await self._pods.run()
+
+    async def _tell_what_is_untold(self) -> None:
+        """Sees to it soon after the last of many Services that stood open."""
+        while True:
+            await self._untold.wait()
+            while untold := tuple(self._reconciler.untold):
+                await asyncio.sleep(AGAIN_SECONDS)
+                if not self._queue.is_pressed:
+                    for key in untold:
+                        self._look_at(key)
+            self._untold.clear()
 
     async def _prime(self, scope: str | None) -> None:
         for listed in (*self._watches, *self._rosters):
@@ -282,6 +294,8 @@ class Controller:
         begun = self._time()
         outcome = await self._reconciler.reconcile(key, telling=pods_known)
         self._metrics.passed(outcome=type(outcome).__name__, seconds=self._time() - begun)
+        if self._reconciler.untold:
+            self._untold.set()
         match outcome:
             case Done(again):
                 self._queue.forget(key)

@@ -189,7 +189,7 @@ WATCH_LAST_WORD = Family(
     help="Age of the last event, bookmark or list of each watch; of policies, of the last list, taken every 300 s.",
     labels=("resource", "namespace"),
     bound="four for each --namespace, or for all of them; one for nodes; one for the pods of each namespace that has"
-    " policies",
+    " policies, or of all where those are more than 32",
     remedy="Above 90 s (policies: 390 s): /readyz and the log say what the API server answers.",
 )
 PROCESS = tuple(

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -35,6 +36,9 @@ log = logging.getLogger("nodeport_access")
 COLLECT_EVERY = 10_000
 """New containers between two looks for cycles of garbage. One page of a list brings a hundred times the 700 of the
 default, whose looks through all that is known take two thirds of the time that it takes to read a list."""
+
+SWITCH_SECONDS = 0.0005
+"""For how long a thread may keep the interpreter while another waits for it."""
 
 
 class PoliciesGone(Exception):  # noqa: N818 - it says what happened
@@ -157,7 +161,9 @@ async def _serve(
 
         try:
             if await _listed_or_stop(controller, stop):
-                # Kopf is a third of the start-up, and no other command needs it: what stands open comes first.
+                # Kopf is a third of the start-up, and no other command needs it: what stands open comes first. Python
+                # has another thread wait 5 ms, which every answer to a repair would.
+                sys.setswitchinterval(SWITCH_SECONDS)
                 await asyncio.to_thread(importlib.import_module, "nodeport_access.handlers")
                 from nodeport_access import handlers
 

@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -40,7 +40,7 @@ CRD."""
 FINALIZER_SECONDS = 3.0
 """What somebody gets who holds a child by a finalizer that nobody wants any more, before we take that off."""
 SILENT_SECONDS, AGAIN_SECONDS = 10.0, 1.0
-"""For how long a repair may stay untold while others are opened; and when a pass that told nothing is followed by
+"""For how long a repair may stay untold while others are opened; and when a pass that could not tell yet is followed by
 another, if nothing else brings one."""
 FORBIDDEN_RETRY_SECONDS = 5.0
 """A permission that is granted works within seconds."""
@@ -113,10 +113,16 @@ class Reconciler:
         try:
             outcome = await self._pass(key, telling=telling)
         except Exception as error:
+            self._silent_since.pop(key, None)
             await self._confess(key, error)
             return Failed(repr(error))
         self._complaints.settle((key, "fault"))
         return outcome
+
+    @property
+    def untold(self) -> Collection[ServiceKey]:
+        """The Services whose repair is not told of yet, because others stood open."""
+        return self._silent_since.keys()
 
     def fights(self) -> Iterator[tuple[ServiceKey, int]]:
         """Each Service with what another writer keeps taking back now, counted."""
@@ -154,9 +160,12 @@ class Reconciler:
         finally:
             for name, drift in current.drifts.items():
                 self._reporter.tell_of(name, drift)
-        if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
-            return Done(AGAIN_SECONDS)
         after = self._store.snapshot(key, self._clock())
+        if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
+            if due:
+                self._overlook_echoes(key, after, current)
+            return Done(self._silent_for(key) if telling else AGAIN_SECONDS)
+        self._silent_since.pop(key, None)
         for policy in after.policies:
             if not policy.deleting:
                 await self._report(after, policy, current)
@@ -169,12 +178,13 @@ class Reconciler:
         """What is open is shut before anything is told: while one Service after the other is opened, statuses would be
         half of all writes."""
         if not self._is_pressed() or not (wrote or key in self._silent_since):
-            self._silent_since.pop(key, None)
             return True
-        if self._time() - self._silent_since.setdefault(key, self._time()) < SILENT_SECONDS:
-            return False
-        del self._silent_since[key]
-        return True
+        self._silent_since.setdefault(key, self._time())
+        return self._silent_for(key) <= 0
+
+    def _silent_for(self, key: ServiceKey) -> float:
+        """Seconds for which a repair may still stay untold."""
+        return self._silent_since[key] + SILENT_SECONDS - self._time()
 
     def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
         """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,

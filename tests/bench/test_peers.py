@@ -53,12 +53,14 @@ def test_every_contender_repairs_what_somebody_opens_and_is_measured_by_it(
 ) -> None:
     life = Life(world=world, contender=everybody[name], folder=tmp_path, drifts=3)
     try:
-        figures = life.run(["converge", "drift", "storm"])
+        figures = life.run(["converge", "drift", "storm", "closing"])
     finally:
         world.reset()
     assert 0 < figures["drift repaired, p50 [ms]"] <= figures["drift repaired, p99 [ms]"]
     assert figures["applied, from the first request on [s]"] < figures["applied, start-up included [s]"]
     assert figures["writes per policy"] >= 4
+    repaired = figures.get("storm that closes, one Service opened in it repaired [ms]", 0)
+    assert (repaired > 0) == everybody[name].follows_all
 
 
 def test_a_reset_world_is_as_it_was_made(world: World) -> None:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from bench import compiling, measures
+from bench import compiling, measures, profiling
 from bench.results import Record, Results
 from bench.tables import spread, table
 from bench.trace import Request, applied_at
@@ -123,3 +123,20 @@ def test_what_is_emitted_grows_as_the_list_does_and_compiling_costs_no_more_than
         assert thousand["ours"][blocks] == pytest.approx(10 * hundred["ours"][blocks], rel=0.1)
         assert thousand["ours"][took] < 3 * hundred["ours"][took]
         assert thousand["ours"][took] < 1.5 * thousand["plain"][took]
+
+
+def test_a_profile_counts_each_sample_for_one_part_of_the_program() -> None:
+    raw = "\n".join(
+        [
+            "main (a.py:1);_pass (nodeport_access/reconcile.py:9);_send (nodeport_access/kube/wire.py:2) 30",
+            "run (asyncio/runners.py:1);_pass (nodeport_access/reconcile.py:9);plan (nodeport_access/plan.py:2) 50",
+            "run (asyncio/runners.py:1);_run_once (asyncio/base_events.py:3) 20",
+        ]
+    )
+    shares = profiling.parts(raw)
+    assert {part: share for part, share in shares.items() if share} == {
+        "requests": 0.3,
+        "the rest of passes": 0.5,
+        profiling.ELSE: 0.2,
+    }
+    assert sum(shares.values()) == 1
