@@ -30,8 +30,8 @@ from tests.lab.setups import LOAD_BALANCER_CIDRS, WIDE, policy
 NODE_1, NODE_2, NODE_3 = topology.NODES
 BOTH = (*LOAD_BALANCER_CIDRS, *topology.PARTNERS)
 _QUIET_SECONDS = 2.5  # by then kube-proxy, which waits up to 1 s between two changes, has followed twice
-_CONNECT_SECONDS = 0.02  # from when a connection is begun to its first packet, on a machine under load
-_FOLLOW_SECONDS = 0.2  # within which an engine has heard of a change
+_CONNECT_SECONDS = 0.1  # from when a connection is begun to its first packet, on a machine under load
+_FOLLOW_SECONDS = 0.5  # within which an engine has heard of a change, there too
 _REPAIR_SECONDS = 4.0  # the same on a machine under load; in the last of them nobody may get in any more
 
 
