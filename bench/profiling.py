@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ from bench.contenders import Contender, Running, contenders
 from bench.measures import Life
 from bench.recording import RecordedWorld, RecordingServer
 from testbed import programs
+from testbed.failure import Failure
 from testbed.progress import Progress
 
 RATE = 100
@@ -47,6 +49,10 @@ PARTS: Sequence[tuple[str, Sequence[str]]] = (
 )
 """By frames, the first that is anywhere in a stack; whatever has none is the loop's and everything else."""
 ELSE = "the loop, and the rest"
+
+
+class NotSampled(Failure):
+    """py-spy ended without a profile; its own words."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +102,24 @@ def _sampled(phase: str, running: Running, *, py_spy: str, folder: Path) -> Iter
     """Samples while the block lasts; the list has the profile after it."""
     made: list[Profile] = []
     raw = folder / f"{phase}.raw"
-    # A process that has only begun is counted from its begin.
-    used = running.cpu_seconds() if phase == "idle" else 0.0
+    used = running.cpu_seconds()
     sampling = subprocess.Popen(
         [
             *(py_spy, "record", "--pid", str(running.process.pid), "--rate", str(RATE)),
             *("--format", "raw", "--output", str(raw)),
         ],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield made
         cpu = running.cpu_seconds() - used
     finally:
         sampling.send_signal(signal.SIGINT)
-        sampling.wait(timeout=30)
+        _, said = sampling.communicate(timeout=30)
+    if not raw.exists():
+        raise NotSampled(f"{py_spy} took no samples: {said.strip()}")
     made.append(Profile(phase=phase, cpu_seconds=cpu, shares=parts(raw.read_text())))
 
 
@@ -131,6 +139,8 @@ def main() -> None:
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch it at rest (default: 60)")
     parser.add_argument("--source", type=Path, help="profile the package here, say operator/ of a worktree")
     given = parser.parse_args()
+    if shutil.which(given.py_spy) is None:
+        parser.error(f"{given.py_spy} is not there: install py-spy (pip install py-spy), or name it by --py-spy.")
     ours = contenders(["ours"])["ours"]
     if given.source is not None:
         plain, source = ours.command, given.source.resolve()

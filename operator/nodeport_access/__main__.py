@@ -73,9 +73,10 @@ class _Group(click.Group):
 
 
 def _others() -> dict[str, click.Command]:
-    from nodeport_access import cli, demo
+    from nodeport_access import demo
+    from nodeport_access.cli.commands import COMMANDS
 
-    return {str(command.name): command for command in (*cli.COMMANDS, demo.command)}
+    return {str(command.name): command for command in (*COMMANDS, demo.command)}
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -10,17 +10,15 @@ pass does (``reconcile``), signals and Kopf (``handlers``, ``__main__``), or ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from logging import Logger
 from random import Random
 from typing import Any
 
-from nodeport_access.api import Body, ConditionType, Effect, Mode, Policy, ServiceKey
+from nodeport_access.api import Body, ServiceKey
 from nodeport_access.complaints import Complaints
-from nodeport_access.conditions import ABNORMAL_TRUE, Status, is_true
 from nodeport_access.events import Recorder
 from nodeport_access.feed import Feed
 from nodeport_access.kube import (
@@ -33,15 +31,15 @@ from nodeport_access.kube import (
     NotFound,
     Resource,
 )
-from nodeport_access.metrics import CoveringView, Metrics, PolicyView, View
+from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Stalled, Wait
 from nodeport_access.pod_watches import WATCHES_LIMIT, PodWatches
-from nodeport_access.reasons import Reason
 from nodeport_access.reconcile import AGAIN_SECONDS, Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
 from nodeport_access.store import Store
-from nodeport_access.survey import Cluster, Survey
+from nodeport_access.survey import Survey
 from nodeport_access.tenure import Tenure
+from nodeport_access.views import covering_views, policy_view
 from nodeport_access.wall_clock import WallClock
 from nodeport_access.watches import Roster, Watch
 from nodeport_access.workers import Workers
@@ -59,14 +57,6 @@ ROSTER_SILENT_SECONDS = 390.0
 STUCK_SECONDS = 300.0
 """Without the end of a pass while one is due: nothing moves any more. A pass that nobody answers takes a minute."""
 PODS_POLL_SECONDS = 0.05
-COVERING_LIMIT = 10_000
-"""Pairs of a Service and a NetworkPolicy that covers nodes which one scrape tells: in a namespace where every
-NetworkPolicy selects every pod, there are as many as the product of both."""
-
-OTHER_CONDITIONS = frozenset(ConditionType) - {ConditionType.READY}
-STATUSES = frozenset(Status)
-REASONS = frozenset(Reason)
-UNKNOWN_REASON = "Other"
 
 
 class Controller:
@@ -147,7 +137,7 @@ class Controller:
             source.on_recovered = self._resume
         self.feed = Feed(resource=POLICIES, namespaces=scopes, time=time, log=log, complaints=complaints)
         self.feed.on_gap = self._call_roll
-        self.feed.on_heard = self._call_roll_at_once
+        self.feed.on_heard = partial(self._call_roll, at_once=True)
         self.store.on_namespaces = self._pods.want
         self.store.on_touched = self._look_at
         self.store.on_opened = self._hurry
@@ -259,13 +249,9 @@ class Controller:
             await asyncio.wait([self._working], timeout=FINISH_SECONDS)
         return self._working is None or self._working.done()
 
-    def _call_roll(self) -> None:
+    def _call_roll(self, *, at_once: bool = False) -> None:
         for roster in self._rosters:
-            roster.trigger()
-
-    def _call_roll_at_once(self) -> None:
-        for roster in self._rosters:
-            roster.trigger(at_once=True)
+            roster.trigger(at_once=at_once)
 
     def _resume(self) -> None:
         """What failed while the API server was away or refused us need not wait for its next try."""
@@ -359,11 +345,11 @@ class Controller:
         now = self._clock()
         return View(
             policies=tuple(
-                _policy_view(policy, now, self._reconciler.last_drifts(policy)) for policy in self.store.policies
+                policy_view(policy, now, self._reconciler.last_drifts(policy)) for policy in self.store.policies
             ),
             unguarded=tuple(sorted(unguarded.items())),
             contended=tuple((key.namespace, key.name, count) for key, count in self._reconciler.fights()),
-            covering_nodes=partial(_covering_views, self._survey, self.store.cluster()),
+            covering_nodes=partial(covering_views, self._survey, self.store.cluster()),
             queue_depth=self._queue.depth,
             oldest_key_age=self._queue.oldest_age(),
             watches=tuple(
@@ -373,38 +359,3 @@ class Controller:
             ),
             leads=self._tenure.leads,
         )
-
-
-def _covering_views(survey: Survey, cluster: Cluster) -> list[CoveringView]:
-    return [
-        CoveringView(
-            namespace=service.key.namespace,
-            service=service.key.name,
-            network_policy=policy.name,
-            external_traffic_policy=service.external_traffic_policy,
-        )
-        for service, policy in islice(survey.covering_nodes(cluster), COVERING_LIMIT)
-    ]
-
-
-def _policy_view(policy: Policy, now: datetime, drifts: Mapping[Effect, datetime]) -> PolicyView:
-    expiries = [entry.expires_at for entry in policy.allowed if entry.expires_at is not None and entry.in_force(now)]
-    return PolicyView(
-        namespace=policy.key.namespace,
-        name=policy.key.name,
-        service=policy.service.name,
-        ready=is_true(policy.status, ConditionType.READY),
-        deviating=tuple(_deviating(policy.status.get("conditions") or ())),
-        next_expiry=min(expiries).timestamp() if expiries else None,
-        last_drifts=tuple((str(effect), time.timestamp()) for effect, time in drifts.items()),
-        planned_writes=len(policy.status.get("plan") or ()) if policy.mode is Mode.AUDIT else None,
-    )
-
-
-def _deviating(conditions: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Types, statuses and reasons from our own closed lists: whoever may write status could think of any number."""
-    for condition in conditions:
-        type, status, reason = condition["type"], condition["status"], condition.get("reason")
-        if type in OTHER_CONDITIONS and (status == Status.TRUE) == (type in ABNORMAL_TRUE):
-            known = str(reason) if reason in REASONS else UNKNOWN_REASON
-            yield str(type), str(status) if status in STATUSES else str(Status.UNKNOWN), known

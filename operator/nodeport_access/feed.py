@@ -22,9 +22,9 @@ GRACE_SECONDS = 10.0
 class Feed:
     """Events that come by another's watches, Kopf's: whether he hears, by what becomes of his requests.
 
-    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he begins to miss
-    something, and ``on_heard`` when he hears again after that; who lists anew does not learn what was deleted before.
-    ``paths`` are those of his streams.
+    ``refused`` says why he does not, and is None while he does. ``on_gap`` is called when he breaks off,
+    and ``on_heard`` when he hears again after anything that he may have missed; who lists anew does not learn what was
+    deleted before. ``paths`` are those of his streams.
     """
 
     def __init__(

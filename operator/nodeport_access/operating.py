@@ -38,7 +38,8 @@ COLLECT_EVERY = 10_000
 default, whose looks through all that is known take two thirds of the time that it takes to read a list."""
 
 SWITCH_SECONDS = 0.0005
-"""For how long a thread may keep the interpreter while another waits for it."""
+"""For how long a thread may keep the interpreter while another waits for it. By default 5 ms, for which each answer to
+a repair would wait while Kopf is imported beside it."""
 
 
 class PoliciesGone(Exception):  # noqa: N818 - it says what happened
@@ -161,8 +162,7 @@ async def _serve(
 
         try:
             if await _listed_or_stop(controller, stop):
-                # Kopf is a third of the start-up, and no other command needs it: what stands open comes first. Python
-                # has another thread wait 5 ms, which every answer to a repair would.
+                # Kopf is a third of the start-up, and no other command needs it: what stands open comes first.
                 sys.setswitchinterval(SWITCH_SECONDS)
                 await asyncio.to_thread(importlib.import_module, "nodeport_access.handlers")
                 from nodeport_access import handlers

@@ -24,8 +24,8 @@ together may still be little beside the pods of a whole cluster."""
 
 
 class PodWatches:
-    """Metadata-only watches of Pods for a set of namespaces that changes. ``on_listed`` is told of each namespace whose
-    pods are all known from now on."""
+    """Metadata-only watches of Pods for a set of namespaces that changes. ``on_listed`` is told of the namespaces
+    whose pods are all known from now on."""
 
     def __init__(
         self,

@@ -162,8 +162,8 @@ class Reconciler:
                 self._reporter.tell_of(name, drift)
         after = self._store.snapshot(key, self._clock())
         if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
-            if due:
-                self._overlook_echoes(key, after, current)
+            if due and not plan(after):
+                self._caught_up(key)
             return Done(self._silent_for(key) if telling else AGAIN_SECONDS)
         self._silent_since.pop(key, None)
         for policy in after.policies:

@@ -98,6 +98,15 @@ def test_help_and_completion_load_no_more_than_they_need() -> None:
     assert call(sys.executable, "-c", loaded).stdout == "set()\n"
 
 
+def test_the_operator_does_not_load_what_the_commands_of_users_need() -> None:
+    """An open port waits for each module."""
+    loaded = (
+        "import sys, click; from nodeport_access.__main__ import group; group.get_command(click.Context(group), 'run');"
+        " print({'nodeport_access.evaluate', 'nodeport_access.cli.audit', 'nodeport_access.demo'} & set(sys.modules))"
+    )
+    assert call(sys.executable, "-c", loaded).stdout == "set()\n"
+
+
 # --- what is printed ---
 
 

@@ -19,7 +19,7 @@ FORBIDDEN = Forbidden(status=403, reason="Forbidden", message="no")
 
 
 class Fed(Feed):
-    """A feed that counts its gaps."""
+    """A feed that counts how often it broke off, and how often it heard again after a gap."""
 
     def __init__(self, *namespaces: str | None) -> None:
         self.seconds = 0.0
@@ -30,18 +30,22 @@ class Fed(Feed):
             log=LOG,
             complaints=Complaints(time=lambda: self.seconds),
         )
-        self.gaps = 0
-        self.on_gap = self.on_heard = self._gap
+        self.broken = self.heard = 0
+        self.on_gap = self._gap
+        self.on_heard = self._hears
 
     def _gap(self) -> None:
-        self.gaps += 1
+        self.broken += 1
+
+    def _hears(self) -> None:
+        self.heard += 1
 
 
 def test_a_stream_that_goes_on_from_where_it_was_leaves_no_gap() -> None:
     feed = Fed()
     feed.told("watch", POLICIES_PATH, None)
     feed.told("watch", POLICIES_PATH, None)
-    assert (feed.gaps, feed.refused) == (0, None)
+    assert (feed.heard, feed.refused) == (0, None)
 
 
 @pytest.mark.parametrize("verb", ["watch", "get"])
@@ -49,18 +53,18 @@ def test_after_a_request_that_failed_there_is_a_gap_as_soon_as_the_stream_is_ope
     feed = Fed()
     feed.told("watch", POLICIES_PATH, None)
     feed.told(verb, POLICIES_PATH, FORBIDDEN)
-    assert (feed.gaps, feed.refused) == (0, FORBIDDEN)
+    assert (feed.heard, feed.refused) == (0, FORBIDDEN)
     feed.told("watch", POLICIES_PATH, None)
-    assert (feed.gaps, feed.refused) == (1, None)
+    assert (feed.heard, feed.refused) == (1, None)
 
 
 def test_a_new_list_is_a_gap_because_it_does_not_tell_of_deletions() -> None:
     feed = Fed()
     feed.told("get", POLICIES_PATH, None)
-    assert feed.gaps == 0
+    assert feed.heard == 0
     feed.told("watch", POLICIES_PATH, None)
     feed.told("watch", POLICIES_PATH, None)
-    assert feed.gaps == 1
+    assert feed.heard == 1
 
 
 def test_a_list_is_no_proof_that_events_can_be_heard() -> None:
@@ -105,7 +109,7 @@ def test_a_feed_that_breaks_off_is_refused_until_it_hears_again_and_a_roster_is_
         feed.broke_off(ValueError("line 1\ncolumn 2"))
     assert str(feed.refused) == "Kopf broke off, and is started again: ValueError: line 1 column 2"
     feed.told("watch", POLICIES_PATH, None)
-    assert (feed.gaps, feed.refused) == (4, None)
+    assert (feed.broken, feed.heard, feed.refused) == (3, 1, None)
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         "Kopf broke off, and is started again: ValueError: line 1 column 2",
         "works again",

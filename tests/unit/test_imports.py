@@ -57,7 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "pod_watches",
         "workqueue",
     ),
-    "loop": ("controller", "reconcile", "refusals", "reporter", "workers", "writer"),
+    "loop": ("controller", "reconcile", "refusals", "reporter", "views", "workers", "writer"),
     "shell": (
         "__main__",
         "access_changes",

@@ -40,13 +40,16 @@ class Pods:
         self.streams: list[str] = []
         self.hold: dict[str, asyncio.Event] = {}
         """Lists by the namespace they are of, empty for all, that are answered only later."""
+        self.held: list[str] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         assert "PartialObjectMetadata" in request.headers["Accept"]
         assert request.path.endswith("/pods")
         namespace = request.path.partition("/namespaces/")[2].partition("/")[0]
         if "watch" not in request.query:
-            await self.hold.get(namespace, _ALWAYS).wait()
+            if namespace in self.hold:
+                self.held.append(namespace)
+                await self.hold[namespace].wait()
             return await self.world(request)
         self.streams.append(namespace)
         try:
@@ -56,10 +59,6 @@ class Pods:
 
     def of(self, *namespaces: str) -> dict[str, str]:
         return {name: at for name, at in self.world.state.items() if name.split("/")[0] in namespaces}
-
-
-_ALWAYS = asyncio.Event()
-_ALWAYS.set()
 
 
 class Following:
@@ -99,6 +98,16 @@ async def following(pods: Pods, *, limit: int | None = None) -> AsyncIterator[Fo
         )
         async with running(watches.run()):
             yield Following(watches, shelf)
+
+
+@asynccontextmanager
+async def listing_all(pods: Pods, *namespaces: str) -> AsyncIterator[Following]:
+    """These namespaces are wanted, and the list of all pods is under way until ``pods.hold`` lets go of it."""
+    pods.hold[""] = asyncio.Event()
+    async with following(pods, limit=1) as it:
+        it.watches.want(namespaces)
+        await eventually(lambda: pods.held == [""])
+        yield it
 
 
 either_way = pytest.mark.parametrize("limit", [None, 1], ids=["one by one", "by one watch"])
@@ -163,11 +172,7 @@ async def test_watches_of_single_namespaces_end_when_there_are_many_and_what_the
 
 async def test_a_namespace_wanted_while_all_are_listed_is_listed_by_itself_afterwards() -> None:
     pods = Pods("a/x", "b/y", "c/z")
-    pods.hold[""] = asyncio.Event()
-    async with following(pods, limit=1) as it:
-        it.watches.want("ab")
-        await eventually(lambda: len(it.watches.sources) == 1)
-        await asyncio.sleep(0.1)
+    async with listing_all(pods, "a", "b") as it:
         it.watches.want("abc")
         await asyncio.sleep(0.1)
         assert not any(map(it.watches.answered_in, "abc"))
@@ -181,11 +186,7 @@ async def test_a_namespace_wanted_while_all_are_listed_is_listed_by_itself_after
 
 async def test_a_namespace_that_nobody_wants_any_more_is_not_in_the_list_that_was_under_way() -> None:
     pods = Pods("a/x", "b/y", "c/z")
-    pods.hold[""] = asyncio.Event()
-    async with following(pods, limit=1) as it:
-        it.watches.want("ab")
-        await eventually(lambda: len(it.watches.sources) == 1)
-        await asyncio.sleep(0.1)
+    async with listing_all(pods, "a", "b") as it:
         it.watches.want("a")
         await asyncio.sleep(0.1)
         pods.hold[""].set()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from nodeport_access import covering
 from nodeport_access.api import Body
-from nodeport_access.controller import COVERING_LIMIT
 from nodeport_access.metrics import Metrics
 from nodeport_access.store import Store
 from nodeport_access.survey import Survey
+from nodeport_access.views import COVERING_LIMIT
 from tests.unit.builders import (
     NOW,
     PODS,

@@ -657,6 +657,20 @@ async def test_a_roster_that_was_asked_for_is_taken_at_once_and_the_next_five_mi
 
 
 @pytest.mark.looptime
+async def test_who_cannot_wait_for_others_to_ask_has_a_list_at_once_also_while_they_are_waited_for() -> None:
+    client = ScriptedClient()
+    async with calling(client) as roster:
+        await asyncio.sleep(10)
+        roster.trigger(at_once=True)
+        await asyncio.sleep(10)
+        roster.trigger()
+        await asyncio.sleep(0.2)
+        roster.trigger(at_once=True)
+        await asyncio.sleep(10)
+    assert [round(at, 3) for at in client.asked] == [0, 10, 20.2]
+
+
+@pytest.mark.looptime
 async def test_many_questions_at_once_are_one_list() -> None:
     client = ScriptedClient()
     async with calling(client) as roster:

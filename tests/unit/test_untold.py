@@ -1,0 +1,100 @@
+"""Repairs that are not told of while one Service after the other stands open, in a controller that runs: status follows
+soon after the last of them.
+
+Not the business of this module: which pass tells, and which does not (test_reconcile.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from nodeport_access.api import Body
+from nodeport_access.controller import Controller
+from nodeport_access.kube import POLICIES, Applied, Listing, Resource, WatchEvent
+from nodeport_access.reconcile import SILENT_SECONDS
+from tests.unit.builders import NAMESPACE, policy, service
+from tests.unit.controllers import controller_of
+from tests.unit.endless import eventually
+from tests.unit.model_cluster import ModelCluster
+
+COUNT = 80
+"""Services that are opened at once: sixteen workers have them in turns, one right after the other."""
+ANSWER_SECONDS = 0.1
+"""What a write takes."""
+
+
+class Server:
+    """An API server that can be listed and written to, and of which no event is heard."""
+
+    def __init__(self, *bodies: Body) -> None:
+        self.cluster = ModelCluster(*bodies)
+
+    def count(self, verb: str) -> int:
+        return sum(each == verb for each, _ in self.cluster.requests)
+
+    async def list(self, resource: Resource, *, read: Callable[[Body], Any], **_: Any) -> Listing[Any]:
+        return Listing(items=tuple(map(read, self.cluster.bodies(resource.kind))), resource_version="1")
+
+    @asynccontextmanager
+    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        yield self._bookmarks()
+
+    async def _bookmarks(self) -> AsyncIterator[WatchEvent]:
+        while True:
+            await asyncio.sleep(60)
+            yield WatchEvent(type="BOOKMARK", object={"metadata": {"resourceVersion": "1"}})
+
+    async def apply(self, *what: Any, **how: Any) -> Applied:
+        await asyncio.sleep(ANSWER_SECONDS)
+        return await self.cluster.apply(*what, **how)
+
+    async def apply_status(self, *what: Any, **how: Any) -> Body:
+        return await self.cluster.apply_status(*what, **how)
+
+    async def create(self, *_: Any, body: Body, **__: Any) -> Body:
+        return body  # an Event
+
+
+@asynccontextmanager
+async def guarding(server: Server) -> AsyncIterator[Controller]:
+    """One that runs, and has told of everything."""
+    controller = controller_of(client=server, time=asyncio.get_running_loop().time)
+    controller.feed.told("watch", POLICIES.path(), None)  # Kopf's part works
+    running = asyncio.create_task(controller.run())
+    try:
+        await eventually(lambda: server.count("apply_status") == COUNT)
+        yield controller
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def open_all(server: Server, controller: Controller) -> None:
+    def open_it(body: Body) -> None:
+        body["spec"]["externalTrafficPolicy"] = "Cluster"
+
+    for name in server.cluster.names("Service"):
+        controller.store.services.hear(server.cluster.edit("Service", NAMESPACE, name, open_it, manager="olga"))
+
+
+@pytest.mark.looptime
+async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_it_was_shut() -> None:
+    server = Server(
+        *(policy(name=f"p{number}", service=f"s{number}") for number in range(COUNT)),
+        *(service(name=f"s{number}", selector={"app": f"s{number}"}) for number in range(COUNT)),
+    )
+    async with guarding(server) as controller:
+        written, told = server.count("apply"), server.count("apply_status")
+        open_all(server, controller)
+        await eventually(lambda: server.count("apply") == written + COUNT)
+        shut_at = asyncio.get_running_loop().time()
+        assert server.count("apply_status") == told
+        await eventually(lambda: server.count("apply_status") == told + COUNT)
+        assert asyncio.get_running_loop().time() - shut_at < SILENT_SECONDS / 2
+        await asyncio.sleep(2 * SILENT_SECONDS)
+        assert (server.count("apply"), server.count("apply_status")) == (written + COUNT, told + COUNT)
