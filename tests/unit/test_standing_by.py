@@ -16,10 +16,10 @@ import pytest
 
 from nodeport_access.api import Body
 from nodeport_access.controller import STUCK_SECONDS, Controller
-from nodeport_access.kube import POLICIES, Forbidden, Listing, Resource, WatchEvent
+from nodeport_access.kube import POLICIES, Forbidden, Listing, Resource
 from nodeport_access.tenure import Tenure
 from tests.unit.builders import NOW, entry, policy, service
-from tests.unit.controllers import controller_of
+from tests.unit.controllers import Uneventful, controller_of
 
 WEB, SHOP = "web", "shop"
 DRIFTED = NOW - timedelta(minutes=10)
@@ -31,7 +31,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Quiet:
+class Quiet(Uneventful):
     """An API server on which nothing happens: it has a policy and its Service in each of two namespaces, takes every
     status, and notes what else is written, which it never answers.
 
@@ -67,15 +67,6 @@ class Quiet:
             bodies = {"nodeportaccesspolicies": self.policies[name], "services": service(namespace=name)}
             items += [bodies[resource.plural]] if resource.plural in bodies else []
         return Listing(items=tuple(map(read, items)), resource_version="1")
-
-    @asynccontextmanager
-    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
-        yield self._bookmarks()
-
-    async def _bookmarks(self) -> AsyncIterator[WatchEvent]:
-        while True:
-            await asyncio.sleep(60)
-            yield WatchEvent(type="BOOKMARK", object={"metadata": {"resourceVersion": "1"}})
 
     async def apply(self, resource: Resource, *, namespace: str, name: str, **_: Any) -> None:
         self.written.append(f"{resource.plural} {namespace}/{name}")

@@ -15,10 +15,10 @@ import pytest
 
 from nodeport_access.api import Body
 from nodeport_access.controller import Controller
-from nodeport_access.kube import POLICIES, Applied, Listing, Resource, WatchEvent
+from nodeport_access.kube import POLICIES, Applied, Listing, Resource
 from nodeport_access.reconcile import SILENT_SECONDS
 from tests.unit.builders import NAMESPACE, policy, service
-from tests.unit.controllers import controller_of
+from tests.unit.controllers import Uneventful, controller_of
 from tests.unit.endless import eventually
 from tests.unit.model_cluster import ModelCluster
 
@@ -28,7 +28,7 @@ ANSWER_SECONDS = 0.1
 """What a write takes."""
 
 
-class Server:
+class Server(Uneventful):
     """An API server that can be listed and written to, and of which no event is heard."""
 
     def __init__(self, *bodies: Body) -> None:
@@ -39,15 +39,6 @@ class Server:
 
     async def list(self, resource: Resource, *, read: Callable[[Body], Any], **_: Any) -> Listing[Any]:
         return Listing(items=tuple(map(read, self.cluster.bodies(resource.kind))), resource_version="1")
-
-    @asynccontextmanager
-    async def watch(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
-        yield self._bookmarks()
-
-    async def _bookmarks(self) -> AsyncIterator[WatchEvent]:
-        while True:
-            await asyncio.sleep(60)
-            yield WatchEvent(type="BOOKMARK", object={"metadata": {"resourceVersion": "1"}})
 
     async def apply(self, *what: Any, **how: Any) -> Applied:
         await asyncio.sleep(ANSWER_SECONDS)
