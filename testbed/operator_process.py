@@ -45,11 +45,16 @@ def install(control_plane: ControlPlane) -> None:
 
 
 def install_crd(control_plane: ControlPlane) -> None:
-    """Apply the CRD, and wait until policies can be listed.
+    """Apply the CRD, and wait until policies can be listed."""
+    control_plane.kubectl("apply", "-f", ROOT / "crds")
+    wait_until_served(control_plane)
+
+
+def wait_until_served(control_plane: ControlPlane) -> None:
+    """Wait until policies can be listed, a moment after their CRD was made.
 
     Not by `kubectl wait`: it ends with an error where the CRD has no conditions yet.
     """
-    control_plane.kubectl("apply", "-f", ROOT / "crds")
     policies = "/apis/nodeport-access.io/v1alpha1/nodeportaccesspolicies"
     wait_for(lambda: control_plane.request("GET", policies)[0] == 200, seconds=30, what="the CRD to be served")
 

@@ -23,7 +23,7 @@ from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.helm import Helm
 from testbed.kubectl import KubectlFailed
-from testbed.operator_process import NAMESPACE, install_crd
+from testbed.operator_process import NAMESPACE, install_crd, wait_until_served
 from tests.api.access import Site, until
 from tests.api.conftest import StartOperator
 from tests.api.variants import CHART, CRD, RELEASE, Key, delete_crd
@@ -47,8 +47,10 @@ class Releases:
     def install(
         self, *words: str | Path, name: str = RELEASE, namespace: str = NAMESPACE, chart: Path = CHART, **values: Any
     ) -> str:
-        """Install it into a namespace that is made; what Helm says then."""
-        return self._run("install", name, chart, "--create-namespace", *words, namespace=namespace, **values)
+        """Install it into a namespace that is made, and wait until policies are served; what Helm says."""
+        said = self._run("install", name, chart, "--create-namespace", *words, namespace=namespace, **values)
+        wait_until_served(self.control_plane)
+        return said
 
     def upgrade(self, *words: str | Path, chart: Path = CHART, **values: Any) -> str:
         return self._run("upgrade", RELEASE, chart, *words, namespace=NAMESPACE, **values)
