@@ -222,6 +222,19 @@ def test_a_namespace_stays_shut_while_its_only_policy_isolates_it() -> None:
     assert history.seen(child("first-allow", BLUE, LIST)) is None, "what a stranger did to the deny-all may be unseen"
 
 
+def test_a_namespace_where_a_stranger_s_object_has_the_deny_all_s_name_is_not_kept_shut() -> None:
+    history = History()
+    guest = child("first-deny-all", {"matchLabels": {"app": "green"}}, manager="guest")
+    for body in (service(), policy(isolation="Namespace"), guest):
+        history.seen(body, own=True)
+    history.seen(ALLOW)
+    history.guarding.quiet()
+    history.seen(service(BLUE), own=True)
+    assert history.seen(child("first-allow", BLUE, LIST)) is None, "the pods that it leaves have nothing else"
+    history.guarding.quiet()
+    assert "got in" in (history.seen(child("first-allow", BLUE, EVERYONE)) or ""), "its own it keeps shut all the same"
+
+
 def test_a_stranger_s_network_policy_is_never_touched(history: History) -> None:
     guest = child("guest", BLUE, manager="guest")
     history.seen(guest, own=True)

@@ -143,7 +143,7 @@ class Guarding:
         return bool(self._guards(labels, self._objects["NetworkPolicy"]))
 
     def _guards(self, labels: Labels, network_policies: Mapping[str, Json]) -> list[str]:
-        return [name for name in self._firm(labels) if _stands(name, network_policies, labels)]
+        return [name for name in self._firm(labels, network_policies) if _stands(name, network_policies, labels)]
 
     def _wider(self, labels: Labels, before: Mapping[str, Json]) -> str | None:
         got_in = beyond(self._admitted(before, labels), self._admitted(self._objects["NetworkPolicy"], labels))
@@ -217,12 +217,13 @@ class Guarding:
             )
         )
 
-    def _firm(self, labels: Labels) -> list[str]:
+    def _firm(self, labels: Labels, network_policies: Mapping[str, Json]) -> list[str]:
         """The names of policies that guard pods with these labels in every version since the last quiet."""
         return [
             name
             for name, versions in self._policies.seen.items()
-            if _living(versions) and (self._selects(versions, labels) or self._selects_all(name, versions))
+            if _living(versions)
+            and (self._selects(versions, labels) or self._selects_all(name, versions, network_policies))
         ]
 
     def _selects(self, versions: list[Json | None], labels: Labels) -> bool:
@@ -230,10 +231,15 @@ class Guarding:
         selectors = [selector for one in self._services.of(_service_of(versions)) if (selector := selector_of(one))]
         return all(selector.items() <= labels.items() for selector in selectors)
 
-    def _selects_all(self, name: str, versions: list[Json | None]) -> bool:
+    def _selects_all(
+        self, name: str, versions: list[Json | None], network_policies: Mapping[str, Json]
+    ) -> bool:
         """Isolation Namespace, and no other policy for the Service, which might have to wait. The deny-all alone
-        isolates the whole namespace: what a stranger does to it, the operator need not have seen yet."""
-        if f"{name}-deny-all" in self._touched:
+        isolates the whole namespace: what a stranger does to it, the operator need not have seen yet, and while a
+        stranger's object has its name, there is none."""
+        deny_name = f"{name}-deny-all"
+        standing = network_policies.get(deny_name)
+        if deny_name in self._touched or (standing is not None and not _ours(standing)):
             return False
         service = _service_of(versions)
         alone = all(
