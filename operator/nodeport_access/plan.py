@@ -162,8 +162,9 @@ def _holder_writes(snapshot: Snapshot, policy: Policy) -> Iterator[Write]:
     body = desired.allow_body(policy, service, snapshot.now)
     allow = tuple(_child_write(snapshot, policy, body, applied=ConditionType.ALLOWLIST_APPLIED))
     deny = tuple(_deny_write(snapshot, policy, holder=True))
-    if policy.isolation is Isolation.NAMESPACE and policy.deny_name not in snapshot.children and _moves_on(allow):
-        # The pods that the allowlist leaves stay shut by a deny-all that is not there yet.
+    made_anew = any(write.verb is Verb.CREATE for write in deny)
+    if policy.isolation is Isolation.NAMESPACE and made_anew and _moves_on(allow):
+        # The pods that the allowlist leaves stay shut by a deny-all that is not there yet, or already going.
         yield from deny
         deny = ()
     yield from (*allow, *_service_write(policy, service), *deny)

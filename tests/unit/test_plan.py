@@ -196,6 +196,7 @@ def after(*names: str) -> ModelCluster:
 
 ALLOW, DENY, SERVICE = "NetworkPolicy/shop-allow", "NetworkPolicy/shop-deny-all", "Service/shop"
 HELD = ["shop-allow is given a finalizer"]
+MOVED = ["the service is created", "the service is selecting {'app': 'other'}"]
 
 
 @pytest.mark.parametrize(
@@ -225,6 +226,17 @@ HELD = ["shop-allow is given a finalizer"]
         ),
         # both gone: open, so in closing order again
         ([WORK, "shop-allow is removed", "shop-deny-all is removed"], [f"create {ALLOW}", f"create {DENY}"]),
+        # the pods that the allowlist leaves stay shut by a deny-all that is not there yet, or already going
+        *(
+            (
+                [WORK, "the service is removed", WORK, *gone, "shop is made for a namespace", *MOVED],
+                [f"create {DENY}", f"update {ALLOW}", f"update {SERVICE}"],
+            )
+            for gone in (
+                ["shop-deny-all is removed"],
+                ["shop-deny-all is given a finalizer", "shop-deny-all is removed"],
+            )
+        ),
         # what others added changes nobody's access, and comes last
         ([WORK, "shop-allow is given a finalizer"], [f"strip {ALLOW}"]),
         ([WORK, "shop-deny-all is given an owner", "shop-deny-all is given a finalizer"], [f"strip {DENY}"]),
