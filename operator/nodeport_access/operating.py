@@ -56,6 +56,13 @@ async def operate(settings: Settings) -> None:
     metrics = Metrics()
     tenure = Tenure(elected=settings.leader_elect)
     client = Client(configuration=await load(), load=load, observer=metrics.requested, fence=tenure.write_seconds)
+    try:
+        await _operate(settings, client=client, tenure=tenure, metrics=metrics)
+    finally:
+        await client.close()
+
+
+async def _operate(settings: Settings, *, client: Client, tenure: Tenure, metrics: Metrics) -> None:
     complaints = Complaints(time=time.monotonic)
     election = (
         _election(settings, client=client, tenure=tenure, complaints=complaints) if settings.leader_elect else None
@@ -79,18 +86,15 @@ async def operate(settings: Settings) -> None:
         stop.set()
 
     _on_signals(terminate)
-    try:
-        await _serve(
-            settings,
-            controller=controller,
-            election=election,
-            client=client,
-            metrics=metrics,
-            stop=stop,
-            terminate=terminate,
-        )
-    finally:
-        await client.close()
+    await _serve(
+        settings,
+        controller=controller,
+        election=election,
+        client=client,
+        metrics=metrics,
+        stop=stop,
+        terminate=terminate,
+    )
 
 
 def _election(settings: Settings, *, client: Client, tenure: Tenure, complaints: Complaints) -> Election:

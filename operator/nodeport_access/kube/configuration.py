@@ -37,7 +37,7 @@ async def load_configuration(
 
     Raises ConfigurationError.
     """
-    configuration = Configuration(client_session_kwargs={"trust_env": False}, connection_pool_maxsize=POOL_SIZE)
+    configuration = Configuration(connection_pool_maxsize=POOL_SIZE)
     configuration.disable_strict_ssl_verification = True
     if kubeconfig:
         await _load_files(configuration, files=_read_files([kubeconfig], optional=False), context=context)

@@ -68,12 +68,7 @@ class Lender:
             await self._read_again()
         self._lent_at = self._wire.time()
         connection = self._wire.connection
-        session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=connection.watches.rest_client.ssl_context),
-            proxy=connection.configuration.proxy,
-            trust_env=False,
-            middlewares=(self._carrier(connection),),
-        )
+        session = connection.session(limit=0, middlewares=(self._carrier(connection),))
         return Lent(server=connection.configuration.host, session=session)
 
     async def _read_again(self) -> None:
@@ -104,7 +99,7 @@ class Lender:
             started, status = self._wire.time(), 0
             try:
                 # Not the lent one's: ours may have been read again since.
-                request.headers.update(await self._wire.connection.credentials(path=path, method=request.method))
+                request.headers.update(await self._wire.connection.credentials())
                 request.server_hostname = lent.configuration.tls_server_name
                 response = await send(request)
                 status = response.status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from nodeport_access.api import GROUP, KIND, PLURAL, VERSION
@@ -25,15 +26,21 @@ class Resource:
 
     def path(self, *, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of a collection (of all namespaces, if none is given) or of one object."""
-        steps = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if namespace is not None and self.namespaced:
-            steps += ["namespaces", namespace]
-        steps.append(self.plural)
-        steps += [step for step in (name, subresource) if step is not None]
-        return "".join(f"/{quote(step, safe='')}" for step in steps)
+        path = _collection(self, namespace if self.namespaced else None)
+        if name is not None:
+            path = f"{path}/{quote(name, safe='')}"
+        return path if subresource is None else f"{path}/{subresource}"
 
     def __str__(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+@lru_cache(maxsize=4096)
+def _collection(resource: Resource, namespace: str | None) -> str:
+    steps = ["apis", resource.group, resource.version] if resource.group else ["api", resource.version]
+    if namespace is not None:
+        steps += ["namespaces", namespace]
+    return "".join(f"/{quote(step, safe='')}" for step in (*steps, resource.plural))
 
 
 POLICIES = Resource(group=GROUP, version=VERSION, plural=PLURAL, kind=KIND)

@@ -6,20 +6,20 @@ Not its business: which requests there are (``client``), when to try again, and 
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from math import inf
-from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException
 
 from nodeport_access import __version__
@@ -50,7 +50,9 @@ Observer = Callable[[str, str, int, float], None]
 
 Fence = Callable[[], float]
 """How long a write that is sent now may take in all, in seconds; 0 where none may be sent."""
-_fenced = ContextVar("_fenced", default=False)
+
+READ_BUFFER_BYTES = 2**21
+"""As the kubernetes client has it: an event of a watch is one line, and may be as large as an object."""
 
 
 def unfenced() -> float:
@@ -60,7 +62,7 @@ def unfenced() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request, before it is known over which connection it goes."""
+    """One request, before it is known over which connection it goes. What is no GET has a body."""
 
     verb: str
     resource: Resource
@@ -88,24 +90,31 @@ class Answer:
 class Connection:
     """Two pools with the same credentials, so that watches cannot starve requests; closed after its last user."""
 
-    def __init__(self, configuration: Configuration, *, fence: Fence) -> None:
-        unlimited = copy.deepcopy(configuration)
-        unlimited.connection_pool_maxsize = 0  # aiohttp: no limit; every watch holds a connection for minutes
+    def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        configuration.trace_configs = [_asking(fence)]
-        self.requests: Any = ApiClient(configuration)  # its methods carry no annotations
-        self.watches: Any = ApiClient(unlimited)
+        self._certificates = RESTClientObject(configuration).ssl_context
+        self.requests = self.session(limit=configuration.connection_pool_maxsize)
+        self.watches = self.session(limit=0)  # every watch holds a connection for minutes
         self._users = 0
         self._retired = False
 
-    async def credentials(self, *, path: str, method: str) -> dict[str, str]:
+    def session(self, *, limit: int, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()) -> aiohttp.ClientSession:
+        """One that is the caller's to close, of as many connections at once; 0 means no limit."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=limit, ssl=self._certificates),
+            proxy=self.configuration.proxy,
+            trust_env=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            middlewares=middlewares,
+        )
+
+    async def credentials(self) -> dict[str, str]:
         """The header of a token, as it is now; none where a certificate speaks for us. Raises Unreachable."""
-        headers: dict[str, str] = {}
         try:
-            await self.requests.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+            token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         except (ConfigException, OSError) as error:  # from the hook that reads the token file again
             raise Unreachable(message=f"the service account's token cannot be read: {one_line(error)}") from error
-        return headers
+        return {"Authorization": token} if token else {}
 
     @asynccontextmanager
     async def in_use(self) -> AsyncIterator[None]:
@@ -147,7 +156,7 @@ class Wire:
         self._fence = fence
         self.observer = observer
         self.time = time
-        self.connection = Connection(configuration, fence=fence)
+        self.connection = Connection(configuration)
         self._renewing = asyncio.Lock()
         self._renewed_at = float("-inf")
 
@@ -174,17 +183,17 @@ class Wire:
 
     async def _send(self, connection: Connection, call: Call, *, streaming: bool) -> Answer:
         """Sends the request and reads the answer, of an open watch only its head. Raises Unreachable."""
-        api = connection.watches if streaming else connection.requests
-        host: str = api.configuration.host
+        pool = connection.watches if streaming else connection.requests
+        host = connection.configuration.host
         seconds = min(REQUEST_SECONDS, _seconds(self._fence)) if call.is_fenced else REQUEST_SECONDS
         # The API server too gives up then, also where this process stands still and could not cut the connection.
         ending = {"timeout": f"{seconds * 1000:.0f}ms"} if seconds < REQUEST_SECONDS else {}
-        query = urlencode({**call.query, **ending})
+        query = _query((*call.query.items(), *ending.items()))
         headers = {
             "Accept": call.accept,
             "Content-Type": call.content_type,
             "User-Agent": USER_AGENT,
-            **await connection.credentials(path=call.path, method=call.method),
+            **await connection.credentials(),
         }
         limits = aiohttp.ClientTimeout(
             total=None if streaming else seconds,
@@ -192,18 +201,17 @@ class Wire:
             sock_read=SILENCE_SECONDS if streaming else None,
         )
         started, status, body = self.time(), 0, b""
-        _fenced.set(call.is_fenced)
         try:
             with reaching(host):
                 async with asyncio.timeout(REQUEST_SECONDS if streaming else None):
-                    sent = await api.rest_client.request(
+                    response = await pool.request(
                         call.method,
-                        f"{host}{call.path}{'?' if query else ''}{query}",
+                        f"{host}{call.path}{query}",
                         headers=headers,
-                        body=call.body,
-                        _request_timeout=limits,
+                        data=_data(call, self._fence),
+                        timeout=limits,
+                        server_hostname=connection.configuration.tls_server_name,
                     )
-                    response: aiohttp.ClientResponse = sent.response
                     if not streaming or response.status >= HTTPStatus.BAD_REQUEST:
                         body = await response.read()
             status = response.status
@@ -222,25 +230,37 @@ class Wire:
                 except (ConfigurationError, TimeoutError) as error:
                     message = f"credentials refused, and not to be read again: {one_line(error)}"
                     raise Unauthorized(status=401, reason="Unauthorized", message=message) from error
-                self.connection = Connection(configuration, fence=self._fence)
+                self.connection = Connection(configuration)
                 await refused.retire()
             return self.connection
 
 
-def _asking(fence: Fence) -> aiohttp.TraceConfig:
-    """Asks the fence for each write once more, in the last moment: a process that was stopped while it waited for a
+class _Fenced(aiohttp.BytesPayload):
+    """A body that asks the fence once more, in the last moment: a process that was stopped while it waited for a
     connection, or for its turn in the loop, does not know for how long.
 
-    aiohttp calls this right before it hands the body to the socket, and the head with it; nothing is awaited between.
+    aiohttp keeps the head back until there is a body to send with it, and awaits nothing after this.
     """
 
-    async def ask(*_: object) -> None:
-        if _fenced.get():
-            _seconds(fence)
+    def __init__(self, value: bytes, *, fence: Fence) -> None:
+        super().__init__(value)
+        self._fence = fence
 
-    asking = aiohttp.TraceConfig()
-    asking.on_request_chunk_sent.append(ask)
-    return asking
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        _seconds(self._fence)
+        await super().write_with_length(writer, content_length)
+
+
+def _data(call: Call, fence: Fence) -> bytes | _Fenced | None:
+    if call.method == "GET":
+        return None
+    text = json.dumps(call.body).encode()
+    return _Fenced(text, fence=fence) if call.is_fenced else text
+
+
+@lru_cache(maxsize=256)
+def _query(parameters: tuple[tuple[str, str], ...]) -> str:
+    return f"?{urlencode(parameters)}" if parameters else ""
 
 
 def _seconds(fence: Fence) -> float:

@@ -231,9 +231,7 @@ class Guarding:
         selectors = [selector for one in self._services.of(_service_of(versions)) if (selector := selector_of(one))]
         return all(selector.items() <= labels.items() for selector in selectors)
 
-    def _selects_all(
-        self, name: str, versions: list[Json | None], network_policies: Mapping[str, Json]
-    ) -> bool:
+    def _selects_all(self, name: str, versions: list[Json | None], network_policies: Mapping[str, Json]) -> bool:
         """Isolation Namespace, and no other policy for the Service, which might have to wait. The deny-all alone
         isolates the whole namespace: what a stranger does to it, the operator need not have seen yet, and while a
         stranger's object has its name, there is none."""
