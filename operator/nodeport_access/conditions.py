@@ -85,7 +85,7 @@ def upsert(
     its status did not change. Types that are not found are left out, and with that removed; an abnormal-true one that
     says False already is left as it is (``denied``)."""
     before = {condition.get("type"): condition for condition in existing}
-    found = list(found)
+    found, time = list(found), timestamp(now)
     order = {kind: index for index, kind in enumerate(ConditionType)}
     left = ABNORMAL_TRUE - {condition.type for condition in found}
     kept = [dict(one) for kind, one in before.items() if kind in left and one.get("status") == Status.FALSE]
@@ -96,7 +96,7 @@ def upsert(
             "reason": str(condition.reason),
             "message": condition.message[:MESSAGE_LIMIT],
             "observedGeneration": generation,
-            "lastTransitionTime": _transition(before.get(condition.type), condition, now),
+            "lastTransitionTime": _transition(before.get(condition.type), condition, time),
         }
         for condition in sorted(found, key=lambda condition: order[condition.type])
     ] + kept
@@ -114,10 +114,10 @@ def denied(written: Mapping[str, Any], wanted: Iterable[Mapping[str, Any]]) -> l
     ]
 
 
-def _transition(before: Mapping[str, Any] | None, condition: Condition, now: datetime) -> str:
+def _transition(before: Mapping[str, Any] | None, condition: Condition, now: str) -> str:
     if before is not None and before.get("status") == condition.status and before.get("lastTransitionTime"):
         return str(before["lastTransitionTime"])
-    return timestamp(now)
+    return now
 
 
 def timestamp(time: datetime) -> str:

@@ -250,10 +250,12 @@ class NetworkPolicy:
         """
         if not self.is_ours:
             return frozenset()
-        owners = {
+        names = [
             owner["name"] for owner in self.owners if owner.get("kind") == KIND and self._is_named_for(owner["name"])
-        }
-        return frozenset(owners | ({self.labels[POLICY_LABEL]} if self.labels.get(POLICY_LABEL) else set()))
+        ]
+        if label := self.labels.get(POLICY_LABEL):
+            names.append(label)
+        return frozenset(names)
 
     def _is_named_for(self, policy: str) -> bool:
         """Whether it bears the name of this policy's child. An owner of which it does not is a stranger's addition."""
@@ -265,7 +267,8 @@ class NetworkPolicy:
         That it is ours is enough unless the object is claimed for another policy: who strips label and ownerReference
         in one edit must not make it a stranger's, which is left as it is.
         """
-        return self.is_ours and (not self.claims or policy in self.claims)
+        claims = self.claims
+        return self.is_ours and (not claims or policy in claims)
 
     @property
     def owned_by_policy(self) -> bool:

@@ -11,12 +11,11 @@ from typing import Any
 
 def once(value: Any) -> Any:
     """A copy of a JSON value in which each string is the one that an equal value has."""
-    match value:
-        case str():
-            return sys.intern(value)
-        case dict():
-            return {sys.intern(name): once(inner) for name, inner in value.items()}
-        case list():
-            return [once(inner) for inner in value]
-        case _:
-            return value
+    kind = type(value)  # JSON makes no subclasses, and this is asked hundreds of times for each object
+    if kind is str:
+        return sys.intern(value)
+    if kind is dict:
+        return {sys.intern(name): once(inner) for name, inner in value.items()}
+    if kind is list:
+        return [once(inner) for inner in value]
+    return value

@@ -153,7 +153,8 @@ class Writer:
         service = write.kind is Kind.SERVICE
         resource = SERVICES if service else NETWORK_POLICIES
         applied = await self._api.apply(resource, namespace=write.namespace, name=write.name, body=body, force=force)
-        (self._store.services if service else self._store.network_policies).put(applied.object)
+        # The event of this write may have come before its answer; no CRD can make another object of either kind.
+        (self._store.services if service else self._store.network_policies).hear(applied.object)
         return applied
 
     async def _delete(self, write: Write) -> None:
