@@ -32,7 +32,7 @@ def draw(results: Results, *, folder: Path) -> None:
 
 def _draw(results: Results, figure: str, *, contenders: list[str], file: Path) -> None:
     matplotlib.use("svg")
-    from matplotlib import pyplot  # it takes the backend as it is when it is imported
+    from matplotlib import pyplot, ticker  # it takes the backend as it is when it is imported
 
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):
         canvas, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
@@ -45,6 +45,12 @@ def _draw(results: Results, figure: str, *, contenders: list[str], file: Path) -
             width = 2.5 if contender == OURS else 1.2
             axes.errorbar(sizes, middle, yerr=[below, above], marker="o", capsize=3, linewidth=width, label=contender)
         axes.set(xscale="log", yscale="log", xlabel="policies", ylabel=figure)
+        measured = sorted({one.size for one in results.records if one.figure == figure})
+        axes.set_xticks(measured, labels=[f"{size:,}" for size in measured])
+        axes.xaxis.minorticks_off()
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.minorticks_off()
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.legend()
         canvas.savefig(file, metadata={"Date": None})

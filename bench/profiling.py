@@ -49,6 +49,8 @@ PARTS: Sequence[tuple[str, Sequence[str]]] = (
 )
 """By frames, the first that is anywhere in a stack; whatever has none is the loop's and everything else."""
 ELSE = "the loop, and the rest"
+WAITING = "_worker (concurrent/futures/thread.py"
+"""The last frame of a thread that waits for work, which py-spy does not take for idle."""
 
 
 class NotSampled(Failure):
@@ -69,7 +71,8 @@ def parts(raw: str) -> dict[str, float]:
     counts: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        counts[_part(stack)] += int(count)
+        if not stack.rpartition(";")[2].startswith(WAITING):
+            counts[_part(stack)] += int(count)
     total = sum(counts.values())
     return {part: counts[part] / total for part in (*(name for name, _ in PARTS), ELSE)} if total else {}
 
