@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from logging import Logger
+from math import inf
 
 from nodeport_access.api import Body, ConditionType, Policy, PolicyKey, ServiceKey
 from nodeport_access.checks import Case
@@ -50,6 +51,7 @@ class Reporter:
         self._time = time
         self._log = log
         self._written: dict[PolicyKey, float] = {}
+        self._tidied_at = -inf
         self._untold: dict[PolicyKey, Drift] = {}
         self._lost: dict[ServiceKey, set[str]] = {}  # uids: a namesake that comes later has lost nothing
 
@@ -73,8 +75,8 @@ class Reporter:
             self._untold.pop(policy.key, None)
             self._log.debug("policy %s unchanged", policy.key)
             return Reported()
-        if policy.key in self._written:
-            return Later(self._written[policy.key] + INTERVAL_SECONDS - self._time())
+        if (left := self._written.get(policy.key, -inf) + INTERVAL_SECONDS - self._time()) > 0:
+            return Later(left)
         try:
             answer, wanted, outdated = await self._apply_as_far_as_known(policy, wanted)
             if strays := denied(answer.get("status") or {}, wanted["conditions"]):
@@ -151,6 +153,9 @@ class Reporter:
 
     def _tidy(self) -> None:
         now, policies = self._time(), self._store.policies
+        if now - self._tidied_at < INTERVAL_SECONDS:
+            return
+        self._tidied_at = now
         self._written = {key: at for key, at in self._written.items() if now - at < INTERVAL_SECONDS}
         gone = [key for key in self._untold if policies.get(key.namespace, key.name) is None]
         for key in gone:

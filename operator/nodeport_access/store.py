@@ -171,7 +171,8 @@ class Store:
     def _known(self, namespace: str) -> _Namespace:
         """The indexes of a namespace, to read: one of which nothing is known is not remembered for having been asked
         for."""
-        return self._namespaces.get(namespace) or _Namespace()
+        known = self._namespaces.get(namespace)
+        return known if known is not None else _Namespace()
 
     def _forget_empty(self, namespace: str) -> None:
         if not self._known(namespace):
