@@ -6,11 +6,15 @@ empty selector selects everything. Not the business of this module: where labels
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
+K = TypeVar("K")
 Labels = Mapping[str, str]
+Pair = tuple[str, str]
+
+FEW = 8
+"""Names that are looked through one by one."""
 
 
 def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
@@ -42,8 +46,8 @@ class SelectorIndex:
     carries, and those that demand no pair."""
 
     def __init__(self) -> None:
-        self._filed: dict[str, tuple[str, str] | None] = {}
-        self._names: defaultdict[tuple[str, str] | None, set[str]] = defaultdict(set)
+        self._filed: dict[str, Pair | None] = {}
+        self._names = _Names[Pair | None]()
 
     def __len__(self) -> int:
         return len(self._filed)
@@ -53,20 +57,17 @@ class SelectorIndex:
         self.drop(name)
         pair = min(match_labels.items(), default=None)
         self._filed[name] = pair
-        self._names[pair].add(name)
+        self._names.add(pair, name)
 
     def drop(self, name: str) -> None:
         """Forgets a name; one that is not filed is nothing to forget."""
         if name in self._filed:
-            pair = self._filed.pop(name)
-            self._names[pair].discard(name)
-            if not self._names[pair]:
-                del self._names[pair]
+            self._names.discard(self._filed.pop(name), name)
 
     def candidates(self, labels: Labels) -> Iterator[str]:
         """Names of selectors that may select these labels; none that does is left out."""
         for pair in (*labels.items(), None):
-            yield from self._names.get(pair, ())
+            yield from self._names.of(pair)
 
 
 class LabelIndex:
@@ -74,7 +75,7 @@ class LabelIndex:
 
     def __init__(self) -> None:
         self._labels: dict[str, Labels] = {}
-        self._names: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._names = _Names[Pair]()
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -84,14 +85,12 @@ class LabelIndex:
         self.drop(name)
         self._labels[name] = labels
         for pair in labels.items():
-            self._names[pair].add(name)
+            self._names.add(pair, name)
 
     def drop(self, name: str) -> None:
         """Forgets a name; one that is not filed is nothing to forget."""
         for pair in self._labels.pop(name, {}).items():
-            self._names[pair].discard(name)
-            if not self._names[pair]:
-                del self._names[pair]
+            self._names.discard(pair, name)
 
     def labels(self, name: str) -> Labels:
         """Those of an object that is filed. Raises KeyError."""
@@ -101,4 +100,36 @@ class LabelIndex:
         """Names of the objects that carry every pair; no pair at all means every object."""
         if not match_labels:
             return frozenset(self._labels)
-        return frozenset(set.intersection(*(self._names.get(pair, set()) for pair in match_labels.items())))
+        first, *rest = sorted(map(self._names.of, match_labels.items()), key=len)
+        return frozenset(first).intersection(*rest)
+
+
+class _Names(Generic[K]):
+    """Names by what they are filed under. Few have a tuple, as a set of one takes four times as much, and most pairs
+    are those of one object; many have a set, as they come and go one by one."""
+
+    def __init__(self) -> None:
+        self._of: dict[K, tuple[str, ...] | set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def of(self, key: K) -> Collection[str]:
+        return self._of.get(key, ())
+
+    def add(self, key: K, name: str) -> None:
+        names = self._of.get(key, ())
+        if isinstance(names, set):
+            names.add(name)
+        elif name not in names:
+            self._of[key] = (*names, name) if len(names) < FEW else {*names, name}
+
+    def discard(self, key: K, name: str) -> None:
+        names = self._of.get(key, ())
+        if isinstance(names, set):
+            names.discard(name)
+        else:
+            names = tuple(other for other in names if other != name)
+            self._of[key] = names
+        if not names:
+            self._of.pop(key, None)

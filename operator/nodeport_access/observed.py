@@ -158,16 +158,16 @@ def parse_service(body: Body) -> Service:
     metadata, spec = body["metadata"], body.get("spec") or {}
     external = spec.get("type") != "ExternalName"
     return Service(
-        key=ServiceKey(metadata["namespace"], metadata["name"]),
+        key=ServiceKey(once(metadata["namespace"]), metadata["name"]),
         uid=metadata["uid"],
-        type=spec.get("type", "ClusterIP"),
-        selector=(spec.get("selector") or {}) if external else {},
+        type=once(spec.get("type", "ClusterIP")),
+        selector=once(spec.get("selector") or {}) if external else {},
         ports=tuple(_parse_service_port(port) for port in spec.get("ports") or ()),
         families=tuple(Family(one) for one in spec.get("ipFamilies") or () if one in FAMILIES) or tuple(Family),
-        external_traffic_policy=spec.get("externalTrafficPolicy", ""),
+        external_traffic_policy=once(spec.get("externalTrafficPolicy", "")),
         health_check_node_port=spec.get("healthCheckNodePort", 0),
         external_ips=tuple(spec.get("externalIPs") or ()),
-        policy_label=(metadata.get("labels") or {}).get(POLICY_LABEL, ""),
+        policy_label=once((metadata.get("labels") or {}).get(POLICY_LABEL, "")),
         ownership=ownership(metadata, SERVICE_PATHS),
         allocates_node_ports=spec.get("type") == "NodePort"
         or (spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False),
@@ -328,10 +328,11 @@ def parse_endpoint_slice(body: Body) -> EndpointSlice:
     """An absent ``ready`` means ready; serving and terminating together mean draining (API reference,
     EndpointConditions)."""
     metadata = body["metadata"]
+    namespace = once(metadata["namespace"])
     return EndpointSlice(
-        namespace=metadata["namespace"],
+        namespace=namespace,
         name=metadata["name"],
-        service=ServiceKey(metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_NAME_LABEL, "")),
+        service=ServiceKey(namespace, once((metadata.get("labels") or {}).get(SERVICE_NAME_LABEL, ""))),
         endpoints=tuple(_parse_endpoint(endpoint) for endpoint in body.get("endpoints") or ()),
         ports=tuple(
             (port.get("protocol", "TCP"), port.get("name") or "", port["port"])

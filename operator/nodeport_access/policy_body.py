@@ -46,6 +46,7 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
     """Reads a policy's body. Never raises on a bad spec or status, because a policy that is dropped would release its
     Service: what cannot be read admits nobody and is named in ``problems``."""
     metadata = body["metadata"]
+    namespace, name = once(metadata["namespace"]), once(metadata["name"])
     problems: list[str] = []
     spec = Fields.of(body.get("spec"), path="spec", problems=problems)
     spec.only("serviceRef", "allowedCIDRs", "allowedPeers", "isolation", "trafficPolicy", "mode")
@@ -57,13 +58,13 @@ def parse_policy(body: Mapping[str, Any]) -> Policy:
     problems += allowlist.problems
     peers = [_parse_peer(path, item, problems) for path, item in spec.items("allowedPeers")]
     return Policy(
-        key=PolicyKey(metadata["namespace"], metadata["name"]),
+        key=PolicyKey(namespace, name),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         generation=metadata.get("generation", 0),
         created=metadata.get("creationTimestamp", ""),
         deleting="deletionTimestamp" in metadata,
-        service=ServiceKey(metadata["namespace"], service_name or f"{NAMELESS}{metadata['name']}"),
+        service=ServiceKey(namespace, once(service_name) or f"{NAMELESS}{name}"),
         allowlist=allowlist,
         peers=tuple(peer for peer in peers if peer is not None),
         isolation=_choice(Isolation, spec, "isolation"),
@@ -220,14 +221,16 @@ def _parse_status(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         return {}
     conditions = value.get("conditions")
-    kept = [once(one) for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
-    return {
-        name: once(field)
-        for name, field in value.items()
-        if name != "conditions"
-        and (name != "lastDrift" or isinstance(field, Mapping))
-        and (name != "healthCheckNodePort" or (isinstance(field, int) and not isinstance(field, bool)))
-    } | ({"conditions": kept} if "conditions" in value else {})
+    kept = [one for one in conditions if _is_condition(one)] if isinstance(conditions, list) else []
+    read: Mapping[str, Any] = once(
+        {
+            name: kept if name == "conditions" else field
+            for name, field in value.items()
+            if (name != "lastDrift" or isinstance(field, Mapping))
+            and (name != "healthCheckNodePort" or (isinstance(field, int) and not isinstance(field, bool)))
+        }
+    )
+    return read
 
 
 def _is_condition(value: object) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from nodeport_access.api import Body
+from nodeport_access.strings import once
 
 T = TypeVar("T")
 
@@ -200,7 +201,7 @@ class ScopedSink:
 
 def _key(body: Body) -> Key:
     metadata = body["metadata"]
-    return (metadata.get("namespace", ""), metadata["name"])
+    return (once(metadata.get("namespace", "")), metadata["name"])
 
 
 def _version(body: Body) -> int:

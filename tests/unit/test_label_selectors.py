@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nodeport_access.label_selectors import LabelIndex, Labels, SelectorIndex, selects
@@ -48,7 +48,10 @@ def test_a_selector_selects_as_the_api_says(selector: dict[str, Any], labels: La
 
 
 LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
-STEPS = st.lists(st.tuples(st.sampled_from(["put", "drop"]), st.sampled_from("123"), LABELS), max_size=12)
+NAMES = "0123456789ab"  # more than are looked through one by one
+STEPS = st.lists(st.tuples(st.sampled_from(["put", "put", "drop"]), st.sampled_from(NAMES), LABELS), max_size=40)
+SAME: list[tuple[str, str, Labels]] = [("put", name, {"a": "x"}) for name in NAMES]
+DROPPED: list[tuple[str, str, Labels]] = [("drop", name, {}) for name in NAMES]
 
 
 def played(index: LabelIndex | SelectorIndex, steps: list[tuple[str, str, Labels]]) -> dict[str, Labels]:
@@ -66,6 +69,8 @@ def played(index: LabelIndex | SelectorIndex, steps: list[tuple[str, str, Labels
 
 @properties(100)
 @given(STEPS, LABELS)
+@example(SAME, {"a": "x"})
+@example([*SAME, *DROPPED[:6]], {"a": "x"})
 def test_the_index_of_labels_finds_what_a_scan_finds(steps: list[tuple[str, str, Labels]], wanted: Labels) -> None:
     index = LabelIndex()
     model = played(index, steps)
@@ -86,6 +91,8 @@ def test_the_index_of_selectors_misses_none_that_selects(steps: list[tuple[str, 
 
 @properties(50)
 @given(STEPS)
+@example(SAME)
+@example([*SAME, *DROPPED])
 def test_an_index_from_which_everything_was_dropped_holds_nothing(steps: list[tuple[str, str, Labels]]) -> None:
     for index in (LabelIndex(), SelectorIndex()):
         for name in played(index, steps):
