@@ -23,6 +23,7 @@ from testbed.waiting import wait_for
 APPLIED = "applied, start-up included [s]"
 APPLIED_SINCE_FIRST = "applied, from the first request on [s]"
 CPU_APPLIED = "applied, CPU of the process until then [s]"
+CPU_PLANE = "applied, CPU of the control plane until then [s]"
 WRITES = "writes per policy"
 RESIDENT = "resident [MiB]"
 IDLE_CPU = "idle CPU [% of a core]"
@@ -45,7 +46,7 @@ CHURN_CALLS = {kind: f"{kind}: calls but writes, watches and the lease" for kind
 CHURN_RATE = {kind: f"{kind}: updates that were made [/s]" for kind in churn.KINDS}
 
 FIGURES_OF: Mapping[str, tuple[str, ...]] = {
-    "converge": (APPLIED, APPLIED_SINCE_FIRST, CPU_APPLIED, WRITES),
+    "converge": (APPLIED, APPLIED_SINCE_FIRST, CPU_APPLIED, CPU_PLANE, WRITES),
     "memory": (RESIDENT,),
     "idle": (IDLE_CPU, IDLE_CALLS),
     "drift": (DRIFT_P50, DRIFT_P99),
@@ -106,7 +107,7 @@ class Life:
 
     def converge(self, running: Running, trace: Trace) -> None:
         self._wait_until_applied(running, trace, resource=POLICY_STATUS, count=len(self.world.guarded))
-        used = running.cpu_seconds()
+        used, used_by_plane = running.cpu_seconds(), trace.cpu_seconds()
         requests = trace.requests()
         done = applied_at(requests)
         self.figures.update(
@@ -114,6 +115,7 @@ class Life:
                 APPLIED: done - running.started,
                 APPLIED_SINCE_FIRST: done - _first(requests),
                 CPU_APPLIED: used,
+                CPU_PLANE: used_by_plane,
                 WRITES: sum(one.is_write for one in requests) / len(self.world.guarded),
             }
         )

@@ -6,12 +6,14 @@ Not its business: what the requests are measured for (`bench.measures`).
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from bench.api_server import ApiServer
+from bench.world import ticks
 from testbed import audit
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -64,6 +66,11 @@ class Trace:
         self._since = api_server.audit_mark()
         self._seen = self._since
         self._counted: Counter[str] = Counter()
+        self._used = _cpu_seconds(api_server)
+
+    def cpu_seconds(self) -> float:
+        """What all programs of the API server's side have used meanwhile, whoever asked."""
+        return _cpu_seconds(self._api_server) - self._used
 
     def count(self, resource: str) -> int:
         """How many writes to a resource were answered until now. Cheap: nothing is parsed, because whoever watches
@@ -87,6 +94,10 @@ def applied_at(requests: Iterable[Request]) -> float:
         if request.is_wanted:
             first.setdefault((request.resource, request.namespace, request.name), request.end)
     return max(first.values())
+
+
+def _cpu_seconds(api_server: ApiServer) -> float:
+    return sum(map(ticks, api_server.process_ids().values())) / os.sysconf("SC_CLK_TCK")
 
 
 def _lines(api_server: ApiServer, *, since: int) -> tuple[list[bytes], int]:
