@@ -149,8 +149,9 @@ class Reconciler:
 
     async def _pass(self, key: ServiceKey, *, telling: bool) -> Outcome:
         current = _Pass()
+        before = self._store.snapshot(key, self._clock())
         try:
-            due, proved = self._doubts.settle(key, plan(self._store.snapshot(key, self._clock())))
+            due, proved = self._doubts.settle(key, plan(before))
             for write in proved:
                 self._note(key, write, current)
             for write in due:
@@ -160,7 +161,7 @@ class Reconciler:
         finally:
             for name, drift in current.drifts.items():
                 self._reporter.tell_of(name, drift)
-        after = self._store.snapshot(key, self._clock())
+        after = self._store.snapshot(key, self._clock()) if due else before
         if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
             if due and not plan(after):
                 self._caught_up(key)
