@@ -26,7 +26,7 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import incluster_config
 
 from nodeport_access.kube import (
@@ -283,9 +283,11 @@ async def test_in_a_pod_the_service_account_is_used_and_its_token_file_read_agai
     later = datetime.datetime.now() + datetime.timedelta(seconds=61)
 
     async def sent(use: Configuration) -> str:
-        headers: dict[str, str] = {}
-        await ApiClient(use).update_params_for_auth(headers, [], ["BearerToken"], "/", "GET", None)
-        return headers["authorization"]
+        connection = wire.Connection(use)
+        try:
+            return (await connection.credentials())["Authorization"]
+        finally:
+            await connection.close()
 
     assert await sent(loaded) == "bearer first"
     rewrite(service_account, "second")
