@@ -1,9 +1,8 @@
 """What the operator keeps of the objects it watches: trimmed, frozen, comparable, and nothing that moves without
 meaning.
 
-Before managedFields is dropped, the two facts it holds are derived from it: which of our fields our Apply entry still
-owns, and who owns those that it does not (Kubernetes API reference, Server-Side Apply, "Field management"). Not the
-business of this module: what the objects should be (``desired``), or how they were fetched (``watches``).
+Before managedFields is dropped, what it tells of our fields is kept (``managed_fields``). Not the business of this
+module: what the objects should be (``desired``), or how they were fetched (``watches``).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import Any
 
-from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, FIELD_MANAGER, KIND, POLICY_LABEL, Body, ServiceKey
+from nodeport_access.api import ALLOW_SUFFIX, DENY_SUFFIX, KIND, POLICY_LABEL, Body, ServiceKey
 from nodeport_access.cidrs import AddressSet, Family, Network
 from nodeport_access.label_selectors import Labels
+from nodeport_access.managed_fields import Ownership, applied_by_us, ownership
 from nodeport_access.strings import once
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -29,53 +29,6 @@ TUNNEL_ANNOTATIONS = (
     "network.cilium.io/ipv6-cilium-host",
 )
 """Node annotations in which a CNI tells the address that masqueraded traffic carries between nodes."""
-
-
-NOBODY: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ownership:
-    """Of the field paths that we set: which are ours by our Apply entry, and the manager of those that another has
-    taken."""
-
-    ours: tuple[str, ...] = ()
-    others: Mapping[str, str] = field(default_factory=lambda: NOBODY)
-
-    def ours_alone(self, path: str) -> bool:
-        """Whether nobody else holds it, so that it goes with our next apply without it."""
-        return path in self.ours and path not in self.others
-
-    def writer(self, path: str) -> str:
-        """The field manager that holds a path which is not ours; empty where nobody does."""
-        return self.others.get(path, "")
-
-
-def ownership(metadata: Mapping[str, Any], paths: Mapping[str, tuple[str, ...]]) -> Ownership:
-    """Reads managedFields for the given paths (our name of a field -> its steps in FieldsV1, without the ``f:``)."""
-    ours: set[str] = set()
-    others: dict[str, str] = {}
-    for entry in sorted(metadata.get("managedFields") or (), key=lambda entry: entry.get("time", "")):
-        if entry.get("subresource"):
-            continue
-        mine = entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
-        for name, steps in paths.items():
-            if _holds(entry.get("fieldsV1") or {}, steps):
-                if mine:
-                    ours.add(name)
-                else:
-                    others[name] = entry.get("manager", "")
-    # Sorted, and no set: a handful of strings takes a fifth of the memory so, and it is kept for each object.
-    return Ownership(ours=tuple(sorted(ours)), others=others or NOBODY)
-
-
-def _holds(fields: Mapping[str, Any], steps: tuple[str, ...]) -> bool:
-    for step in steps:
-        inner = fields.get(step if step.startswith("k:") else f"f:{step}")
-        if inner is None:
-            return False
-        fields = inner
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,10 +235,7 @@ def parse_network_policy(body: Body) -> NetworkPolicy:
     owners = tuple(map(once, metadata.get("ownerReferences") or ()))
     uids = [owner["uid"] for owner in owners]
     held = ownership(metadata, NETWORK_POLICY_PATHS | {owner_path(uid): owner_steps(uid) for uid in uids})
-    applied = any(
-        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
-        for entry in metadata.get("managedFields") or ()
-    )
+    applied = applied_by_us(metadata)
     return NetworkPolicy(
         namespace=once(metadata["namespace"]),
         name=metadata["name"],

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from nodeport_access.api import ServiceKey
 from nodeport_access.cidrs import AddressSet, Family
 from nodeport_access.evaluate import BackendPod, ByNodePort, Scene, reach
+from nodeport_access.managed_fields import Ownership
 from nodeport_access.observed import (
     Endpoint,
     EndpointSlice,
     Node,
-    Ownership,
     Service,
     ServicePort,
     TargetPort,

@@ -35,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "reasons",
         "strings",
     ),
-    "facts": ("label_selectors", "observed", "rules", "snapshot"),
+    "facts": ("label_selectors", "managed_fields", "observed", "rules", "snapshot"),
     "judgement": ("checks", "covering", "desired", "drift", "exposure", "opening", "survey", "verdict"),
     "decision": ("contention", "doubts", "evaluate", "last_drifts", "patience", "plan", "probe", "status"),
     "world": (

@@ -9,13 +9,12 @@ import pytest
 
 from nodeport_access.api import FIELD_MANAGER, POLICY_LABEL, SERVICE_LABEL, Body, ServiceKey
 from nodeport_access.cidrs import AddressSet, Family
+from nodeport_access.managed_fields import Ownership, ownership
 from nodeport_access.observed import (
     NETWORK_POLICY_PATHS,
     SERVICE_PATHS,
-    Ownership,
     TargetPort,
     owner_path,
-    ownership,
     parse_endpoint_slice,
     parse_network_policy,
     parse_node,

@@ -59,7 +59,7 @@ def _rendered(inventory: Inventory, now: datetime) -> Iterator[tuple[str, Body]]
     from dataclasses import replace
 
     from nodeport_access.inventory import store
-    from nodeport_access.observed import Ownership
+    from nodeport_access.managed_fields import Ownership
     from nodeport_access.plan import plan
 
     held = store(inventory)
