@@ -16,7 +16,7 @@ import pytest
 
 from bench import bars, rounds
 from bench.contenders import contenders
-from bench.measures import FIGURES_OF
+from bench.measures import CPU_APPLIED, CPU_PLANE, FIGURES_OF
 from bench.results import Record, Results
 from bench.tables import judged
 from testbed.progress import Progress
@@ -51,3 +51,4 @@ def test_no_bar_of_ci_is_missed(tmp_path: Path) -> None:
             if met and number >= ROUNDS:
                 break
     assert met, judged(verdicts)
+    assert all(one.value > 0 for one in records if one.figure in (CPU_APPLIED, CPU_PLANE))

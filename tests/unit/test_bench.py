@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from bench import compiling, measures, profiling
+from bench import compiling, measures, plots, profiling
+from bench.measures import RESIDENT
 from bench.results import Record, Results
 from bench.tables import spread, table
 from bench.trace import Request, applied_at
@@ -88,6 +90,16 @@ def test_a_page_without_figures_says_so_and_one_with_figures_says_where_they_com
     page = benchmarks_page.figures(results(record("ours", 0, 2)))
     assert "load before 0.1" in page
     assert "| f [s] | 100 | 2 |" in page
+
+
+def test_a_picture_is_drawn_of_two_sizes_or_more_and_has_a_tick_at_each_of_them(tmp_path: Path) -> None:
+    plots.draw(results(*(record(who, 0, 2, figure=RESIDENT) for who in ("ours", "bare"))), folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    sizes = (100, 1_000, 5_000)
+    plots.draw(results(*(record("ours", 0, 2, figure=RESIDENT, size=size) for size in sizes)), folder=tmp_path)
+    (picture,) = tmp_path.iterdir()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture.read_text())
+    assert [text for text in texts if text in ("100", "1,000", "5,000", "10,000")] == ["100", "1,000", "5,000"]
 
 
 def test_applied_is_when_the_last_first_write_was_answered() -> None:
