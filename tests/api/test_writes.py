@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import pytest
 
+from nodeport_access.workers import MOST_WORKERS, WORKERS
 from testbed import objects
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
-from testbed.operator_process import USER, OperatorProcess
+from testbed.fault_proxy import FaultProxy
+from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, USER, OperatorProcess
 from testbed.waiting import wait_for
+from tests.api.access import Site
+from tests.api.faulty import operator_behind_proxy
 
 WRITING = ("create", "update", "patch", "delete", "deletecollection")
 QUIET_SECONDS = 2.0
@@ -204,26 +210,47 @@ def world(cluster: Cluster, namespace: str) -> dict[str, str]:
     }
 
 
-def test_sigterm_in_the_middle_of_a_convergence_leaves_no_policy_half_done(quiet: Cluster, tmp_path: Path) -> None:
-    namespace, count = "in-the-middle", 60
-    quiet.create_namespace(objects.namespace(name=namespace))
+def test_after_sigterm_what_is_under_way_is_finished(quiet: Cluster, tmp_path: Path) -> None:
+    site = Site(quiet, "in-the-middle")
+    names = {"web-0", "web-1", "web-2"}
+    quiet.create_namespace(objects.namespace(name=site.namespace))
+    with operator_behind_proxy(quiet.control_plane, folder=tmp_path) as behind:
+        with behind.proxy.hold_after(writes=1, namespaces={site.namespace}) as gate:
+            for name in sorted(names):
+                create_pair(quiet, namespace=site.namespace, name=name)
+            wait_for(lambda: gate.reached.is_set() and len(gate.held) == 3, seconds=30, what="three passes under way")
+            os.kill(behind.operator.pid, signal.SIGTERM)
+        behind.operator.stop(seconds=30)
+    assert guarded_in(site) == (names, names, names)
+    assert {name: site.conditions(name)["Ready"] for name in names} == dict.fromkeys(names, "True Guarded")
+
+
+def test_after_sigterm_nothing_is_begun(quiet: Cluster, tmp_path: Path) -> None:
+    site, count = Site(quiet, "not-begun"), MOST_WORKERS + 4
+    quiet.create_namespace(objects.namespace(name=site.namespace))
     for number in range(count):
-        create_pair(quiet, namespace=namespace, name=f"web-{number}")
-    operator = OperatorProcess(quiet.control_plane, log=tmp_path / "operator.log")
-    try:
-        wait_for(
-            lambda: len(quiet.list("NetworkPolicy", namespace=namespace)) >= 10, seconds=30, what="writes", every=0.01
-        )
-        operator.stop()
-    finally:
-        operator.close()
-    children = {item["metadata"]["name"] for item in quiet.list("NetworkPolicy", namespace=namespace)}
-    local = {
-        item["metadata"]["name"]
-        for item in quiet.list("Service", namespace=namespace)
-        if item["spec"]["externalTrafficPolicy"] == "Local"
-    }
-    allowed = {name.removesuffix("-allow") for name in children if name.endswith("-allow")}
-    denied = {name.removesuffix("-deny-all") for name in children if name.endswith("-deny-all")}
-    assert allowed == local == denied
-    assert 0 < len(allowed) < count, "the operator was not stopped in the middle"
+        create_pair(quiet, namespace=site.namespace, name=f"web-{number}")
+    with FaultProxy(quiet.control_plane) as proxy, proxy.hold_after(writes=1, namespaces={site.namespace}) as gate:
+        kubeconfig = proxy.service_account_kubeconfig(namespace=NAMESPACE, name=SERVICE_ACCOUNT)
+        operator = OperatorProcess(quiet.control_plane, log=tmp_path / "operator.log", kubeconfig=kubeconfig)
+        try:
+            wait_for(lambda: len(gate.held) >= WORKERS, seconds=30, what="a pass of each worker")
+            os.kill(operator.pid, signal.SIGTERM)
+            gate.release()
+            operator.stop(seconds=30)
+        finally:
+            operator.close()
+    allowed, local, denied = guarded_in(site)
+    assert denied <= local & allowed
+    assert 0 < len(allowed | local | denied) <= MOST_WORKERS
+
+
+def guarded_in(site: Site) -> tuple[set[str], set[str], set[str]]:
+    """The Services of a namespace that have an allowlist, that are Local, and that have a deny-all."""
+    children = site.network_policies()
+    services = site.cluster.list("Service", namespace=site.namespace)
+    return (
+        {name.removesuffix("-allow") for name in children if name.endswith("-allow")},
+        {item["metadata"]["name"] for item in services if item["spec"]["externalTrafficPolicy"] == "Local"},
+        {name.removesuffix("-deny-all") for name in children if name.endswith("-deny-all")},
+    )
