@@ -30,7 +30,7 @@ ALLOWED = ("10.2.3.4/32", "203.0.113.0/24")
 MANAGER = "nodeport-access-operator"
 LABEL = "nodeport-access.io/policy"
 WRITING = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-SECONDS = 10.0  # for what takes milliseconds, or one second where a second status has to wait for the first
+SECONDS = 30.0  # for what takes milliseconds, or a second; a machine may be busy with other things
 
 
 def until(predicate: Callable[[], T], what: str, *, seconds: float = SECONDS) -> T:
