@@ -95,8 +95,12 @@ class Shelf(Generic[T]):
             self._bury(key, self._versions[key] + 1)
 
     def read(self, body: Body) -> Reading[T]:
-        """What is kept of an object of a list; nobody is told of it yet."""
-        return Reading(_key(body), _version(body), self._parse(body))
+        """What is kept of an object of a list; nobody is told of it yet. One that is known as it is stays the same
+        object: thousands of new ones among the old would leave memory full of holes."""
+        key, version, new = _key(body), _version(body), self._parse(body)
+        old = self._objects.get(key)
+        is_known = old is not None and self._versions[key] == version and self._succeeding(new, old) == old
+        return Reading(key, version, old if old is not None and is_known else new)
 
     def replace(self, bodies: Iterable[Body], resource_version: str, *, namespace: str | None = None) -> None:
         """Takes a complete list as it came."""

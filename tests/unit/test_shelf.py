@@ -68,6 +68,24 @@ class Watched:
         return found.content if found else None
 
 
+def test_a_list_of_what_is_known_puts_no_new_objects_in_place_of_the_old() -> None:
+    """Of all that is kept, half would stand in memory twice while the list is read, and leave holes after it."""
+    watched = Watched()
+    bodies = [body(1, "a"), body(2, "b")]
+    watched.shelf.replace(bodies, "2")
+    before = [*watched.shelf]
+    watched.shelf.replace([*bodies, body(3, "c")], "3")
+    assert all(now is then for now, then in zip(watched.shelf, before, strict=False))
+    assert watched.content("c") == "x"
+
+
+def test_a_list_shows_what_a_changed_crd_makes_of_an_object_of_the_same_version() -> None:
+    watched = Watched()
+    watched.shelf.replace([body(1)], "1")
+    watched.shelf.replace([body(1, content="y")], "2")
+    assert watched.content() == "y"
+
+
 def test_an_object_is_kept_and_told_of_once() -> None:
     watched = Watched()
     watched.shelf.put(body(1))
