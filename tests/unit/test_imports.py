@@ -10,10 +10,12 @@ import graphlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from nodeport_access.kube import library
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE_ROOT = ROOT / "operator"
@@ -88,7 +90,7 @@ CLOCK_READS = frozenset({"now", "utcnow", "today"})
 OWNERS: dict[str, tuple[str, ...]] = {
     "jinja2": ("audit",),
     "kopf": ("__main__", "handlers"),
-    "kubernetes": ("kube",),
+    "kubernetes": ("kube.library",),
     "prometheus_client": ("metrics",),
 }
 
@@ -110,6 +112,11 @@ PLACES = frozenset(name for names in LAYERS.values() for name in names)
 def place(module: str) -> str:
     """What stands for the module in the tables: the name itself where it is there, else its first part."""
     return module if module in PLACES else module.partition(".")[0]
+
+
+def is_in(module: str, places: Iterable[str]) -> bool:
+    """Whether the module is one of these, or inside of one."""
+    return any(f"{module}.".startswith(f"{place}.") for place in places)
 
 
 def imports(path: Path, source_root: Path) -> Iterator[str]:
@@ -158,7 +165,7 @@ def offences(source_root: Path) -> list[str]:
         for imported in imports(path, source_root):
             target, library = own(imported, known), imported.partition(".")[0]
             if target is None:
-                if here not in OWNERS.get(library, (here,)):
+                if not is_in(module, OWNERS.get(library, (module,))):
                     found.append(f"{module} imports {library}, which is for {' and '.join(OWNERS[library])} only")
                 if here in pure and library in IMPURE:
                     found.append(f"{module} is pure and imports {library}")
@@ -192,7 +199,9 @@ def test_imports_point_one_way_and_each_library_stays_in_its_place() -> None:
         ("kube", "from nodeport_access.kube import Api", None),
         ("reconcile", "from nodeport_access.kube import Api", None),
         ("store", "import kopf", "store imports kopf, which is for __main__ and handlers only"),
-        ("store", "from kubernetes.aio import client", "store imports kubernetes, which is for kube only"),
+        ("store", "from kubernetes.aio import client", "store imports kubernetes, which is for kube.library only"),
+        ("kube/client", "import kubernetes", "kube.client imports kubernetes, which is for kube.library only"),
+        ("kube/library", "import kubernetes", None),
         ("store", "import prometheus_client", "store imports prometheus_client, which is for metrics only"),
         ("metrics", "import prometheus_client", None),
         ("plan", "import asyncio", "plan is pure and imports asyncio"),
@@ -207,6 +216,23 @@ def test_each_kind_of_offence_is_seen(tmp_path: Path, module: str, source: str, 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert offences(tmp_path) == ([] if offence is None else [offence])
+
+
+def test_what_is_not_used_of_kubernetes_is_not_loaded_until_somebody_asks_for_it() -> None:
+    program = """
+import sys
+import nodeport_access.kube
+print([name for name in sys.modules if name.startswith("kubernetes.")])
+import kubernetes
+print(kubernetes.config.load_kube_config.__module__, kubernetes.aio.watch.Watch.__module__)
+"""
+    environment = {"PYTHONPATH": str(SOURCE_ROOT), "PATH": os.environ["PATH"]}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    listed, asked_for = ran.stdout.splitlines()
+    loaded = set(ast.literal_eval(listed))
+    assert loaded >= library.UNUSED, "what is not there (any more) need not be named"
+    assert [name for name in loaded - library.UNUSED if is_in(name, library.UNUSED)] == []
+    assert asked_for == "kubernetes.config.kube_config kubernetes.aio.watch.watch"
 
 
 def test_a_circle_inside_one_layer_is_seen(tmp_path: Path) -> None:

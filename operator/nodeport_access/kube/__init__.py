@@ -26,8 +26,6 @@ bookmarks, preconditions), and Server-Side Apply, https://kubernetes.io/docs/ref
 
 from __future__ import annotations
 
-from kubernetes.aio.client import Configuration
-
 from nodeport_access.kube.client import Applied, Client, Listing
 from nodeport_access.kube.configuration import context_namespace, load_configuration, own_namespace
 from nodeport_access.kube.errors import (
@@ -45,6 +43,7 @@ from nodeport_access.kube.errors import (
     Unreachable,
 )
 from nodeport_access.kube.lending import Lender, Lent
+from nodeport_access.kube.library import Configuration
 from nodeport_access.kube.resources import (
     ENDPOINT_SLICES,
     EVENTS,

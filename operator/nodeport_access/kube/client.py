@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
-from kubernetes.aio.client import Configuration
-
 from nodeport_access.api import FIELD_MANAGER, Body
 from nodeport_access.kube.errors import Forbidden, Gone, NotFound, Unreachable, named
 from nodeport_access.kube.lending import Lender, Told
+from nodeport_access.kube.library import Configuration
 from nodeport_access.kube.resources import Resource
 from nodeport_access.kube.streams import WatchEvent, events_of
 from nodeport_access.kube.wire import Call, Fence, Observer, Wire, mapping, unfenced

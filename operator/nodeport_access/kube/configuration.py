@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import ConfigException, load_kube_config
-from kubernetes.aio.config.incluster_config import (
-    SERVICE_CERT_FILENAME,
-    SERVICE_TOKEN_FILENAME,
-    InClusterConfigLoader,
-)
 
 from nodeport_access.api import Body
 from nodeport_access.kube.errors import ConfigurationError, one_line
+from nodeport_access.kube.library import (
+    SERVICE_CERT_FILENAME,
+    SERVICE_TOKEN_FILENAME,
+    ApiClient,
+    ConfigException,
+    Configuration,
+    InClusterConfigLoader,
+    load_kube_config,
+)
 
 POOL_SIZE = 48
 """Requests under way at once; more wait for a connection, in the time that they have (``wire``)."""

@@ -18,9 +18,6 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException
 
 from nodeport_access import __version__
 from nodeport_access.api import Body
@@ -33,6 +30,7 @@ from nodeport_access.kube.errors import (
     refusal,
     status_of,
 )
+from nodeport_access.kube.library import ConfigException, Configuration, RESTClientObject
 from nodeport_access.kube.resources import LEASES, Resource
 
 USER_AGENT = f"nodeport-access/{__version__}"
