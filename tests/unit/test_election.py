@@ -169,6 +169,15 @@ class Replica:
         return str(lost.value)
 
 
+async def a_leader_and_another() -> tuple[Server, Replica, Replica]:
+    """The server, who has taken the released lease, and who stands for it since then."""
+    server = Server()
+    server.put(RELEASED)
+    one = Replica("one", server)
+    await one.leads_after()
+    return server, one, Replica("other", server)
+
+
 async def _no_wait() -> None:
     pass
 
@@ -208,11 +217,7 @@ async def test_a_lease_that_was_released_is_taken_at_once() -> None:
 
 @pytest.mark.looptime
 async def test_while_a_leader_renews_the_other_one_waits() -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    _, one, other = await a_leader_and_another()
     for _ in range(3_000):
         await asyncio.sleep(0.1)
         assert (one.leads, other.leads) == (True, False)
@@ -252,11 +257,7 @@ async def test_wall_clocks_that_disagree_change_nothing(hours: int) -> None:
 
 @pytest.mark.looptime
 async def test_who_ends_in_order_is_followed_within_a_retry_period() -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    server, one, other = await a_leader_and_another()
     await asyncio.sleep(30)
     await one.end()
     await one.election.release()
@@ -404,11 +405,7 @@ async def test_without_an_election_everybody_leads_for_ever() -> None:
     ],
 )
 async def test_a_leader_that_nobody_has_replaced_takes_its_lease_back(spec: Body | None) -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    server, one, other = await a_leader_and_another()
     await asyncio.sleep(10)
     assert server.lease is not None
     server.put(spec, uid=server.lease["metadata"]["uid"])
@@ -422,11 +419,7 @@ async def test_a_leader_that_nobody_has_replaced_takes_its_lease_back(spec: Body
 
 @pytest.mark.looptime
 async def test_a_lease_that_is_deleted_at_any_pace_stays_the_leaders() -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    server, one, other = await a_leader_and_another()
     for pace in (0.05, 0.5, 1.7, 2.0, 5.0):
         begin = now()
         while now() - begin < 120:
@@ -448,11 +441,7 @@ async def test_a_lease_that_is_deleted_at_any_pace_stays_the_leaders() -> None:
     [(15, LEASE_SECONDS), (1, LEASE_SECONDS), (0, LEASE_SECONDS), (-3, LEASE_SECONDS), (30, 30), (2**31 - 1, 60.0)],
 )
 async def test_a_stranger_who_never_renews_is_waited_for_a_bounded_time(seconds: int, waited: float) -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    server, one, other = await a_leader_and_another()
     await asyncio.sleep(10)
     begin = now()
     server.edit(holderIdentity="stranger", leaseDurationSeconds=seconds)
@@ -465,11 +454,7 @@ async def test_a_stranger_who_never_renews_is_waited_for_a_bounded_time(seconds:
 
 @pytest.mark.looptime
 async def test_the_one_that_is_named_by_a_stranger_has_to_wait_like_anybody() -> None:
-    server = Server()
-    server.put(RELEASED)
-    one = Replica("one", server)
-    await one.leads_after()
-    other = Replica("other", server)
+    server, one, other = await a_leader_and_another()
     await asyncio.sleep(10)
     begin = now()
     server.edit(holderIdentity="other")
