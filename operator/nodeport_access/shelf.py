@@ -99,8 +99,9 @@ class Shelf(Generic[T]):
         object: thousands of new ones among the old would leave memory full of holes."""
         key, version, new = _key(body), _version(body), self._parse(body)
         old = self._objects.get(key)
-        is_known = old is not None and self._versions[key] == version and self._succeeding(new, old) == old
-        return Reading(key, version, old if old is not None and is_known else new)
+        if old is not None and self._versions[key] == version and self._succeeding(new, old) == old:
+            new = old
+        return Reading(key, version, new)
 
     def replace(self, bodies: Iterable[Body], resource_version: str, *, namespace: str | None = None) -> None:
         """Takes a complete list as it came."""

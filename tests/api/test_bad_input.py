@@ -311,7 +311,7 @@ def test_the_biggest_policy_is_guarded_and_keeps_no_neighbour_waiting(
     site = a_site(plane, "biggest")
     before = resident(operator)
     site.create_service(ip_families=["IPv4", "IPv6"])
-    with a_neighbour_that_is_looked_after(site, seconds=30.0):
+    with a_neighbour_that_is_looked_after(site, seconds=15.0):
         site.cluster.apply(
             objects.policy(namespace=site.namespace, name="web", service="web", allowedCIDRs=biggest()),
             manager="office",

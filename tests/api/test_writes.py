@@ -220,7 +220,7 @@ def test_after_sigterm_what_is_under_way_is_finished(quiet: Cluster, tmp_path: P
                 create_pair(quiet, namespace=site.namespace, name=name)
             wait_for(lambda: gate.reached.is_set() and len(gate.held) == 3, seconds=30, what="three passes under way")
             os.kill(behind.operator.pid, signal.SIGTERM)
-        behind.operator.stop(seconds=30)
+        behind.operator.stop()
     assert guarded_in(site) == (names, names, names)
     assert {name: site.conditions(name)["Ready"] for name in names} == dict.fromkeys(names, "True Guarded")
 
@@ -237,7 +237,7 @@ def test_after_sigterm_nothing_is_begun(quiet: Cluster, tmp_path: Path) -> None:
             wait_for(lambda: len(gate.held) >= WORKERS, seconds=30, what="a pass of each worker")
             os.kill(operator.pid, signal.SIGTERM)
             gate.release()
-            operator.stop(seconds=30)
+            operator.stop()
         finally:
             operator.close()
     allowed, local, denied = guarded_in(site)
