@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -89,6 +90,38 @@ def test_no_answer_over_udp_is_silence() -> None:
 def test_icmp_tells_of_a_closed_port_over_udp() -> None:
     attempt = dialled(free_port(socket.SOCK_DGRAM), Protocol.UDP)
     assert (attempt.result, attempt.error) == (Result.REFUSED, "Connection refused")
+
+
+def held_up(port: int, protocol: Protocol) -> Attempt:
+    """What becomes of a dial when its process gets no time of the machine until long after its timeout."""
+
+    async def hold_up() -> Attempt:
+        where: Target = replace(plan().targets[0], address=LOOPBACK, port=port, protocol=protocol)
+        dialling = asyncio.create_task(dial(where, Dialling(timeout=0.05, payload=PAYLOAD)))
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 - the loop is what has to stand still
+        return await dialling
+
+    return asyncio.run(hold_up())
+
+
+def test_an_answer_that_came_while_this_process_stood_still_is_no_silence() -> None:
+    with bound(socket.SOCK_DGRAM) as (server, port):
+        thread = threading.Thread(target=lambda: server.sendto(*server.recvfrom(4096)))
+        thread.start()
+        over_udp = held_up(port, Protocol.UDP)
+        thread.join(5)
+    with bound(socket.SOCK_STREAM) as (server, port):
+        server.listen()
+        over_tcp = held_up(port, Protocol.TCP)
+    assert (over_udp.result, over_tcp.result) == (Result.IN, Result.IN)
+
+
+def test_silence_and_refusals_while_this_process_stood_still_are_told_as_ever() -> None:
+    with bound(socket.SOCK_DGRAM) as (_, port):
+        assert held_up(port, Protocol.UDP).result is Result.SILENT
+    assert held_up(free_port(socket.SOCK_DGRAM), Protocol.UDP).result is Result.REFUSED
+    assert held_up(free_port(socket.SOCK_STREAM), Protocol.TCP).result is Result.REFUSED
 
 
 @pytest.mark.parametrize("protocol", Protocol)
