@@ -37,7 +37,7 @@ def guard(lab: Lab, cidrs: Sequence[str] = LOAD_BALANCER_CIDRS) -> None:
         assert {outcome.source for outcome in lab.dial(requests)} == {LOAD_BALANCER.addresses[V4]}
         return True
 
-    wait_for(sees_clients, seconds=30, what="the pod to see the load balancer's own address")
+    wait_for(sees_clients, seconds=10, what="the pod to see the load balancer's own address")
 
 
 def allow(lab: Lab, cidrs: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ def wait_for_condition(lab: Lab, type: str, *, status: str, reason: str = "") ->
         assert reason in ("", condition["reason"]), condition
         return condition
 
-    return wait_for(said, seconds=30, what=f"{type} to be {status} {reason}")
+    return wait_for(said, seconds=10, what=f"{type} to be {status} {reason}")
 
 
 def nodes_open(lab: Lab, *, port: int = stage.NODE_PORT, origin: str = STRANGER) -> set[str]:
@@ -77,4 +77,4 @@ def wait_until_open(lab: Lab, nodes: set[str], *, port: int = stage.NODE_PORT, o
         assert seen == nodes, f"{origin} gets in on port {port} through {sorted(seen) or 'no node'}"
         return True
 
-    wait_for(as_wanted, seconds=30, what=f"{origin} to get in on port {port} through {sorted(nodes) or 'no node'} only")
+    wait_for(as_wanted, seconds=10, what=f"{origin} to get in on port {port} through {sorted(nodes) or 'no node'} only")

@@ -94,7 +94,7 @@ def wait_until(lab: Lab, fate: Fate, *lines: Line) -> None:
     requests = [(line.dial, line.origin) for line in lines]
     wait_for(
         lambda: {outcome.fate for outcome in lab.dial(requests, seconds=0.3)} == {fate},
-        seconds=30,
+        seconds=15,
         what=f"all of {[line.origin for line in lines]} to be {fate}",
         every=0.02,
     )
@@ -190,7 +190,7 @@ def test_handing_back_by_mode_audit_takes_nothing_from_the_allowed(lab: Lab, mod
         wait_until(lab, Fate.THROUGH, *STRANGERS)
 
     assert_nothing_lost(attempts)
-    wait_for(lambda: stage.is_left_alone(lab), seconds=30, what="the Service as it was")
+    wait_for(lambda: stage.is_left_alone(lab), seconds=10, what="the Service as it was")
 
 
 @in_every_arrangement
@@ -210,7 +210,7 @@ def test_deleting_leaves_all_as_it_was_and_refuses_the_allowed_only_while_the_de
     begin, end = deny_all_alone(lab, since=since)
     for line in ALLOWED:
         assert [attempt for attempt in lost(attempts[line]) if not begin <= attempt.begun <= end] == []
-    wait_for(lambda: stage.is_left_alone(lab), seconds=30, what="the Service as it was")
+    wait_for(lambda: stage.is_left_alone(lab), seconds=10, what="the Service as it was")
 
 
 def deny_all_alone(lab: Lab, *, since: int) -> tuple[float, float]:
@@ -245,7 +245,7 @@ def test_a_service_set_back_to_cluster_is_taken_again(
             time.sleep(_QUIET_SECONDS)  # kube-proxy follows the next change at once, and has to wait before the repair
             flipped = time.monotonic()
             stage.set_traffic_policy(lab, "Cluster")
-            wait_for(lambda: stage.traffic_policy(lab) == "Local", seconds=30, what="the repair", every=0.001)
+            wait_for(lambda: stage.traffic_policy(lab) == "Local", seconds=10, what="the repair", every=0.001)
             repaired.append(time.monotonic() - flipped)
             time.sleep(_REPAIR_SECONDS)
             ended = time.monotonic()
@@ -285,7 +285,7 @@ def test_sessions_that_were_opened_meanwhile_outlive_the_repair(lab: Lab, mode: 
         wait_until(lab, Fate.THROUGH, *by_the_pods_node)
         sessions = [lab.open_session(line.dial, origin=line.origin) for line in by_the_pods_node]
 
-    wait_for(lambda: stage.traffic_policy(lab) == "Local", seconds=30, what="the repair")
+    wait_for(lambda: stage.traffic_policy(lab) == "Local", seconds=10, what="the repair")
     wait_until(lab, Fate.REFUSED, *by_the_pods_node)
 
     with contextlib.ExitStack() as stack:
@@ -304,10 +304,10 @@ def test_an_attempt_that_was_refused_goes_the_same_way_again_while_conntrack_rem
 
     with lab.operator.paused():
         stage.set_traffic_policy(lab, "Cluster")
-        wait_for(lambda: sees_a_node(lab), seconds=30, what="the nodes to follow")
+        wait_for(lambda: sees_a_node(lab), seconds=10, what="the nodes to follow")
         time.sleep(_QUIET_SECONDS)  # that was node-2
         refused = lab.dial([(same_port, by_another_node.origin)])
-    wait_for(lambda: not sees_a_node(lab), seconds=30, what="the nodes to follow the repair")
+    wait_for(lambda: not sees_a_node(lab), seconds=10, what="the nodes to follow the repair")
     guard(lab, WIDE)
     time.sleep(_QUIET_SECONDS)
 

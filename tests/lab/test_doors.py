@@ -150,7 +150,7 @@ def open_session(lab: Lab, request: Dial) -> contextlib.closing[Session]:
 def sees(session: Session) -> str:
     """The address that the pod sees of an open session; empty where no answer comes."""
     try:
-        return session.ask(seconds=2)
+        return session.ask(seconds=0.8)
     except OSError:
         return ""
 

@@ -27,4 +27,4 @@ def test_everyone_gets_in_through_every_node_while_nothing_filters(lab: Lab, mod
         assert {str(outcome.fate) for outcome in lab.dial(requests)} == {Fate.THROUGH}
         return True
 
-    wait_for(all_get_in, seconds=30, what="everyone to get in")
+    wait_for(all_get_in, seconds=10, what="everyone to get in")

@@ -93,7 +93,7 @@ def wait_until_open(lab: Lab, nodes: set[str], *, host: Host) -> None:
         assert found == wanted
         return True
 
-    wait_for(as_wanted, seconds=30, what=f"{host.name} to get in through {sorted(nodes) or 'no node'} only")
+    wait_for(as_wanted, seconds=15, what=f"{host.name} to get in through {sorted(nodes) or 'no node'} only")
 
 
 def program(*words: str | Path) -> list[str]:
@@ -195,7 +195,7 @@ def wait_until_node_2_hides_the_load_balancer(lab: Lab) -> None:
         request = Dial(address=NODE_2.addresses[V4], port=stage.NODE_PORT)
         return lab.dial([(request, LOAD_BALANCER.name)])[0].source == NODE_2.addresses[V4]
 
-    wait_for(hidden, seconds=30, what="node-2 to follow")
+    wait_for(hidden, seconds=10, what="node-2 to follow")
 
 
 def test_whoever_has_a_kubeconfig_dials_at_once_and_every_address(lab: Lab) -> None:

@@ -104,7 +104,7 @@ def test_nothing_of_it_is_left(folder: Path, number: signal.Signals) -> None:
     os.kill(pid, number)
 
     wait_for(lambda: not is_running(folder / "control-plane"), seconds=30, what="the end of its programs")
-    wait_for(lambda: made.isdisjoint(namespaces_in_use()), seconds=30, what="the end of its namespaces")
+    wait_for(lambda: made.isdisjoint(namespaces_in_use()), seconds=10, what="the end of its namespaces")
 
 
 def test_an_interrupt_while_it_starts_leaves_nothing(folder: Path) -> None:
@@ -120,4 +120,4 @@ def test_an_interrupt_while_it_starts_leaves_nothing(folder: Path) -> None:
         starting.communicate()
 
     wait_for(lambda: not is_running(folder / "control-plane"), seconds=30, what="the end of its programs")
-    wait_for(lambda: made.isdisjoint(namespaces_in_use()), seconds=30, what="the end of its namespaces")
+    wait_for(lambda: made.isdisjoint(namespaces_in_use()), seconds=10, what="the end of its namespaces")

@@ -48,21 +48,21 @@ def gets_in(lab: Lab, client: str, node: topology.Node) -> bool:
 def test_a_network_policy_that_lets_in_the_nodes_lets_in_the_world_and_is_named(lab: Lab) -> None:
     lab.arrange(Mode.NFTABLES, Placement.OWN_NODE)
     node_1, node_2, _ = topology.NODES
-    wait_for(lambda: gets_in(lab, "stranger", node_2), seconds=30, what="kube-proxy to have settled")
+    wait_for(lambda: gets_in(lab, "stranger", node_2), seconds=10, what="kube-proxy to have settled")
     lab.cluster.create(network_policy(_NAME, *LOAD_BALANCER_CIDRS, *topology.NODE_NETWORKS))
-    wait_for(lambda: fate(lab, "stranger", node_2) is Fate.REFUSED, seconds=30, what="the stranger to be refused")
+    wait_for(lambda: fate(lab, "stranger", node_2) is Fate.REFUSED, seconds=10, what="the stranger to be refused")
 
     for shut_out in ("stranger", "bar-2"):
-        wait_for(partial(gets_in, lab, shut_out, node_1), seconds=30, what=f"{shut_out} to get in")
-    wait_for(lambda: names(covering(lab), "Cluster"), seconds=30, what="the metric to name it under Cluster")
+        wait_for(partial(gets_in, lab, shut_out, node_1), seconds=10, what=f"{shut_out} to get in")
+    wait_for(lambda: names(covering(lab), "Cluster"), seconds=5, what="the metric to name it under Cluster")
 
     stage.guard(lab, policy(allowedCIDRs=[{"cidr": "0.0.0.0/0"}, {"cidr": "::/0"}]))
-    wait_for(lambda: names(covering(lab), "Local"), seconds=30, what="the metric to name it under Local")
+    wait_for(lambda: names(covering(lab), "Local"), seconds=5, what="the metric to name it under Local")
     status = lab.cluster.get("NodePortAccessPolicy", stage.POLICY, namespace=stage.NAMESPACE)["status"]
     enforceable = next(item for item in status["conditions"] if item["type"] == "Enforceable")
     assert (enforceable["status"], enforceable["reason"]) == ("False", "OtherPolicyCoversNodes")
     assert _NAME in enforceable["message"]
 
     lab.cluster.delete("NetworkPolicy", _NAME, namespace=stage.NAMESPACE)
-    wait_for(lambda: covering(lab) == [], seconds=30, what="the series to vanish")
-    wait_for(lambda: stage.condition(lab, "Enforceable") == "True", seconds=30, what="the condition to be True again")
+    wait_for(lambda: covering(lab) == [], seconds=5, what="the series to vanish")
+    wait_for(lambda: stage.condition(lab, "Enforceable") == "True", seconds=5, what="the condition to be True again")
