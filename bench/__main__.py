@@ -31,7 +31,9 @@ TABLES: Mapping[str, str] = {**dict.fromkeys([*ALL, LIMITS], "N"), SLICES: "1/s"
 
 def main(words: Sequence[str]) -> int:
     """Measure, and print the tables; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the operator beside its rivals.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure the operator beside its rivals.", parents=[_places()]
+    )
     parser.add_argument(
         "measurements",
         nargs="*",
@@ -64,13 +66,6 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--idle-seconds", type=float, default=60, help="how long to watch one at rest (default: 60)")
     parser.add_argument("--drifts", type=int, default=200, help="single drifts of a round (default: 200)")
     parser.add_argument("--churn-seconds", type=float, default=30, help="how long each kind of churn is (default: 30)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "build/bench", help="logs and control planes go here")
-    parser.add_argument(
-        "--write",
-        type=Path,
-        metavar="FILE",
-        help="keep the figures in this JSON file, over those of the same measurements and sizes, and plots beside it",
-    )
     given = parser.parse_args(words)
     if unknown := set(given.measurements) - {*ALL, LIMITS}:
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
@@ -98,7 +93,7 @@ def main(words: Sequence[str]) -> int:
     except (Failure, TimedOut) as failed:
         print(failed, file=sys.stderr)
         return 1
-    results = Results(machine=machine, command=f"python -m bench {' '.join(words)}", records=records)
+    results = Results(machine=machine, command=repeating(words), records=records)
     for name, sizes in TABLES.items():
         if any(record.measurement == name for record in records):
             print(f"\n### {name}\n\n{table(results, measurement=name, sizes=sizes)}", end="")
@@ -109,6 +104,25 @@ def main(words: Sequence[str]) -> int:
         kept.write(given.write)
         plots.draw(kept, folder=given.write.parent)
     return 0
+
+
+def repeating(words: Sequence[str]) -> str:
+    """The command that measures the same again, wherever its files go."""
+    _, asked = _places().parse_known_args(words)
+    return f"python -m bench {' '.join(asked)}"
+
+
+def _places() -> argparse.ArgumentParser:
+    """The flags that say where files go."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/bench", help="logs and control planes go here")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="keep the figures in this JSON file, over those of the same measurements and sizes, and plots beside it",
+    )
+    return parser
 
 
 def _limits(given: argparse.Namespace) -> Iterator[Record]:

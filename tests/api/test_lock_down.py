@@ -299,8 +299,8 @@ def test_children_go_with_their_policy_while_the_operator_is_away(
     with locked_operator.paused():
         for how, site in sites.items():
             site.delete("NodePortAccessPolicy", propagationPolicy=how)
+        until(lambda: not any(site.network_policies() for site in sites.values()), "the garbage collector", seconds=60)
         for site in sites.values():
-            until(lambda site=site: site.network_policies() == {}, "the garbage collector", seconds=60)  # type: ignore[misc]
             assert site.guard_of() == ("Local", WEB), "only the operator gives it back"
     for site in sites.values():
         site.await_guard("Cluster", None)

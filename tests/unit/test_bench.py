@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from bench import compiling, measures, plots, profiling
+from bench.__main__ import repeating
 from bench.measures import RESIDENT
 from bench.results import Record, Results
 from bench.tables import spread, table
@@ -154,3 +155,8 @@ def test_a_profile_counts_each_sample_for_one_part_of_the_program() -> None:
         profiling.ELSE: pytest.approx(30 / 110),
     }
     assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_the_command_that_is_kept_does_not_say_where_files_went() -> None:
+    words = ["drift", "--folder", "/somewhere", "--n", "100", "1000", "--write=figures.json", "--rounds", "2"]
+    assert repeating(words) == "python -m bench drift --n 100 1000 --rounds 2"
