@@ -149,7 +149,7 @@ class Client:
             },
             accept=_accept("PartialObjectMetadata", metadata_only=metadata_only),
         )
-        async with self._wire.exchange(call, streaming=True) as answer, aclosing(events_of(answer.response)) as events:
+        async with self._wire.stream(call) as response, aclosing(events_of(response)) as events:
             yield events
 
     async def get(self, resource: Resource, *, namespace: str | None, name: str) -> Body:
@@ -268,8 +268,8 @@ class Client:
         return answer if (answer.get("metadata") or {}).get("finalizers") else None
 
     async def _request(self, call: Call) -> tuple[int, Body]:
-        async with self._wire.exchange(call, streaming=False) as answer:
-            return answer.response.status, mapping(answer.body)
+        answer = await self._wire.request(call)
+        return answer.response.status, mapping(answer.body)
 
 
 def _accept(kind: str, *, metadata_only: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -86,7 +86,8 @@ class Answer:
 
 
 class Connection:
-    """Two pools with the same credentials, so that watches cannot starve requests; closed after its last user."""
+    """Two pools with the same credentials, so that watches cannot starve requests. It is used within ``async with``;
+    one that is retired is closed after its last user."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
@@ -114,14 +115,13 @@ class Connection:
             raise Unreachable(message=f"the service account's token cannot be read: {one_line(error)}") from error
         return {"Authorization": token} if token else {}
 
-    @asynccontextmanager
-    async def in_use(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> Connection:
         self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            await self._close_if_idle()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        await self._close_if_idle()
 
     async def retire(self) -> None:
         """Lets those who use it finish: a running watch stays valid with the credentials it was opened with."""
@@ -162,31 +162,44 @@ class Wire:
         """Ends every connection. The streams must have ended before."""
         await self.connection.close()
 
+    async def request(self, call: Call) -> Answer:
+        """A good answer, read to its end; credentials that are refused are read again, and the request is sent once
+        more. Raises what a refusal means."""
+        async with self.connection as used:
+            answer = await self._send(used, call, streaming=False)
+        if answer.response.status == HTTPStatus.UNAUTHORIZED:
+            fresh = await self.renew(used)
+            if fresh is not used:
+                async with fresh:
+                    answer = await self._send(fresh, call, streaming=False)
+        _check(answer)
+        return answer
+
     @asynccontextmanager
-    async def exchange(self, call: Call, *, streaming: bool) -> AsyncIterator[Answer]:
-        """Yields a good answer; credentials that are refused are read again, and the request is sent once more."""
-        used = self.connection
-        async with used.in_use():
-            answer = await self._send(used, call, streaming=streaming)
+    async def stream(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yields a good answer that is still to be read, on the same terms."""
+        async with self.connection as used:
+            answer = await self._send(used, call, streaming=True)
             if answer.response.status != HTTPStatus.UNAUTHORIZED:
-                with _good(answer):
-                    yield answer
+                with _good(answer) as response:
+                    yield response
                 return
         fresh = await self.renew(used)
-        async with fresh.in_use():
+        async with fresh:
             if fresh is not used:
-                answer = await self._send(fresh, call, streaming=streaming)
-            with _good(answer):
-                yield answer
+                answer = await self._send(fresh, call, streaming=True)
+            with _good(answer) as response:
+                yield response
 
     async def _send(self, connection: Connection, call: Call, *, streaming: bool) -> Answer:
         """Sends the request and reads the answer, of an open watch only its head. Raises Unreachable."""
         pool = connection.watches if streaming else connection.requests
         host = connection.configuration.host
         seconds = min(REQUEST_SECONDS, _seconds(self._fence)) if call.is_fenced else REQUEST_SECONDS
-        # The API server too gives up then, also where this process stands still and could not cut the connection.
-        ending = {"timeout": f"{seconds * 1000:.0f}ms"} if seconds < REQUEST_SECONDS else {}
-        query = _query((*call.query.items(), *ending.items()))
+        query = _query(tuple(call.query.items()))
+        if seconds < REQUEST_SECONDS:
+            # The API server too gives up then, also where this process stands still and could not cut the connection.
+            query = f"{query}{'&' if query else '?'}timeout={seconds * 1000:.0f}ms"
         headers = {
             "Accept": call.accept,
             "Content-Type": call.content_type,
@@ -201,7 +214,7 @@ class Wire:
         started, status, body = self.time(), 0, b""
         try:
             with reaching(host):
-                async with asyncio.timeout(REQUEST_SECONDS if streaming else None):
+                async with asyncio.timeout(REQUEST_SECONDS) if streaming else nullcontext():
                     response = await pool.request(
                         call.method,
                         f"{host}{call.path}{query}",
@@ -268,15 +281,21 @@ def _seconds(fence: Fence) -> float:
     return seconds
 
 
+def _check(answer: Answer) -> None:
+    """Raises what a refusal means."""
+    response = answer.response
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        said = status_of(answer.body)
+        raise refusal(status=response.status, said=said, retry_after=response.headers.get("Retry-After"))
+
+
 @contextmanager
-def _good(answer: Answer) -> Iterator[None]:
-    """Raises what a refusal means, and in any case lets go of the connection."""
+def _good(answer: Answer) -> Iterator[aiohttp.ClientResponse]:
+    """A stream, if it is one. In any case lets go of its connection."""
     response = answer.response
     try:
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            said = status_of(answer.body)
-            raise refusal(status=response.status, said=said, retry_after=response.headers.get("Retry-After"))
-        yield
+        _check(answer)
+        yield response
     finally:
         # A stream that is left: a polite end of TLS waits for the other side, where no pool knows of it.
         if response.connection is not None and response.connection.transport is not None:
