@@ -146,7 +146,7 @@ class Bare:
         path = f"{self._url}{group}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}{subresource}"
         async with self._session.patch(
             path,
-            params={"fieldManager": MANAGER, "force": "true"},
+            params={"fieldManager": MANAGER, "force": "true", "fieldValidation": "Ignore"},
             data=json.dumps(body),
             headers={"Content-Type": "application/apply-patch+yaml"},
         ) as answer:

@@ -358,6 +358,29 @@ async def test_a_status_field_that_the_crd_does_not_know_says_that_the_crd_is_ol
         await client.apply_status(POLICIES, namespace=namespace, name="p", body=body)
 
 
+@pytest.mark.parametrize(
+    ("resource", "spec"),
+    [
+        (NETWORK_POLICIES, {"podSelector": {}, "fromTheFuture": 1}),
+        (SERVICES, {"ports": [{"port": 80}], "fromTheFuture": 1}),
+    ],
+    ids=str,
+)
+async def test_no_apply_gets_a_field_past_the_schema(
+    client: Client, namespace: str, resource: Resource, spec: Body
+) -> None:
+    body = {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"name": "x", "namespace": namespace},
+        "spec": spec,
+    }
+    with pytest.raises(SchemaOutdated, match="fromTheFuture"):
+        await client.apply(resource, namespace=namespace, name="x", body=body, force=True)
+    with pytest.raises(NotFound):
+        await client.get(resource, namespace=namespace, name="x")
+
+
 async def test_what_is_not_there_is_not_found(client: Client, namespace: str) -> None:
     with pytest.raises(NotFound):
         await client.get(SERVICES, namespace=namespace, name="nothing")

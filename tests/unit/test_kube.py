@@ -542,7 +542,7 @@ async def test_an_apply_carries_manager_force_strictness_token_and_the_whole_bod
         written = await client.apply_status(POLICIES, namespace="web", name="shop", body=body)
     assert (first.created, second.created, first.object, written) == (True, False, *[{"metadata": {"uid": "1"}}] * 2)
     assert bodies == [body] * 3
-    query = {"fieldManager": "nodeport-access-operator", "fieldValidation": "Strict"}
+    query = {"fieldManager": "nodeport-access-operator", "fieldValidation": "Ignore"}
     assert [dict(it.query) for it in seen] == [query | {"force": it} for it in ("false", "true", "true")]
     assert [it.path for it in seen] == [
         "/apis/networking.k8s.io/v1/namespaces/web/networkpolicies/shop",

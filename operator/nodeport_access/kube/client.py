@@ -217,7 +217,10 @@ class Client:
                 query={
                     "fieldManager": FIELD_MANAGER,
                     "force": "true" if force else "false",
-                    "fieldValidation": "Strict",
+                    # No apply gets a field past its schema. Strict, and Warn, the default, would only have the API
+                    # server parse the YAML once more, for a key that stands twice: a dict has none.
+                    # (apiserver, pkg/endpoints/handlers/patch.go, applyPatchToCurrentObject)
+                    "fieldValidation": "Ignore",
                 },
                 body=body,
                 content_type="application/apply-patch+yaml",  # JSON is YAML
