@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -33,14 +34,27 @@ class ContenderFailed(Failure):
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """One of those who are measured. `command` makes its command line of a kubeconfig and of whether it is to list and
-    watch as many kinds as ours does, which only the bare one can leave. One who does not follow what endpoints and
-    nodes do (`follows_all`) has no churn to bear."""
+    watch as many kinds as ours does, which only the bare one can leave. `modules` are what it imports, where it is
+    Python's, and `source` where our package is. One who does not follow what endpoints and nodes do (`follows_all`) has
+    no churn to bear."""
 
     name: str
     about: str
     command: Callable[[Path, bool], list[str]]
+    modules: tuple[str, ...] = ()
+    source: Path = ROOT / "operator"
     user: str = PEER_USER
     follows_all: bool = True
+
+    def compile(self) -> None:
+        """Leave the bytecode of all that it imports where its start finds it, as pip does when it installs. Raises
+        ContenderFailed."""
+        if not self.modules:
+            return
+        command = [sys.executable, "-c", f"import {', '.join(self.modules)}"]
+        made = subprocess.run(command, env=self._environment(), stderr=subprocess.PIPE, text=True)
+        if made.returncode:
+            raise ContenderFailed(f"{self.name} cannot be imported:\n{made.stderr}")
 
     def start(self, api_server: ApiServer, *, log: Path, all_kinds: bool = False) -> Running:
         """Start it. The token is made before, so that it is not part of the start."""
@@ -48,12 +62,7 @@ class Contender:
         if self.user != PEER_USER:
             namespace, account = operator_process.NAMESPACE, operator_process.SERVICE_ACCOUNT
         kubeconfig = api_server.service_account_kubeconfig(namespace=namespace, name=account)
-        environment = {
-            **clean_environment(os.environ),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)]),
-            "KUBECONFIG": str(kubeconfig),
-            "WORKERS": str(WORKERS),
-        }
+        environment = {**self._environment(), "KUBECONFIG": str(kubeconfig), "WORKERS": str(WORKERS)}
         process = SupervisedProcess(
             command=self.command(kubeconfig, all_kinds),
             log=log,
@@ -62,6 +71,12 @@ class Contender:
             hold=[api_server.lock],
         )
         return Running(contender=self, process=process, started=_started(process.pid))
+
+    def _environment(self) -> dict[str, str]:
+        """Bytecode is written, whatever this process was told: what is Python's is else compiled at each start."""
+        environment = clean_environment(os.environ)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        return {**environment, "PYTHONPATH": os.pathsep.join([str(self.source), str(ROOT)])}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +107,7 @@ class Running:
 
 
 def contenders(names: Collection[str] = NAMES) -> Mapping[str, Contender]:
-    """Those of these names. The Go one is built when it is first among them, which takes minutes."""
+    """Those of these names, compiled. The Go one is built when it is first among them, which takes minutes."""
     go = programs.find(programs.PEERS)["go-operator"] if "go" in names else None
     all_of_them = (
         Contender(
@@ -102,6 +117,7 @@ def contenders(names: Collection[str] = NAMES) -> Mapping[str, Contender]:
                 *(sys.executable, "-m", "nodeport_access", "run", "--kubeconfig", str(kubeconfig)),
                 *("--metrics-bind-address", "127.0.0.1:0", "--health-bind-address", "127.0.0.1:0"),
             ],
+            modules=("nodeport_access.__main__", "nodeport_access.operating", "nodeport_access.handlers"),
             user=operator_process.USER,
         ),
         Contender(
@@ -111,6 +127,7 @@ def contenders(names: Collection[str] = NAMES) -> Mapping[str, Contender]:
                 *(sys.executable, str(_PEERS / "bare.py"), "--kubeconfig", str(kubeconfig)),
                 *("--workers", str(WORKERS), *(["--all-kinds"] if all_kinds else [])),
             ],
+            modules=("bench.peers.bare",),
         ),
         Contender(
             name="go",
@@ -124,10 +141,14 @@ def contenders(names: Collection[str] = NAMES) -> Mapping[str, Contender]:
                 *(sys.executable, "-m", "kopf", "run", "--all-namespaces", "--standalone"),
                 str(_PEERS / "kopf_idiomatic.py"),
             ],
+            modules=("kopf.cli", "bench.peers.kopf_idiomatic"),
             follows_all=False,
         ),
     )
-    return {one.name: one for one in all_of_them if one.name in names}
+    chosen = {one.name: one for one in all_of_them if one.name in names}
+    for one in chosen.values():
+        one.compile()
+    return chosen
 
 
 def _started(pid: int) -> float:

@@ -146,8 +146,8 @@ def main() -> None:
         parser.error(f"{given.py_spy} is not there: install py-spy (pip install py-spy), or name it by --py-spy.")
     ours = contenders(["ours"])["ours"]
     if given.source is not None:
-        plain, source = ours.command, given.source.resolve()
-        ours = dataclasses.replace(ours, command=lambda *how: ["/usr/bin/env", f"PYTHONPATH={source}", *plain(*how)])
+        ours = dataclasses.replace(ours, source=given.source.resolve())
+        ours.compile()
     with tempfile.TemporaryDirectory() as folder:
         found = list(
             profiles(

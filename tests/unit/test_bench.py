@@ -10,6 +10,7 @@ import pytest
 
 from bench import compiling, measures, plots, profiling
 from bench.__main__ import repeating
+from bench.contenders import Contender, ContenderFailed
 from bench.measures import RESIDENT
 from bench.results import Record, Results
 from bench.tables import spread, table
@@ -160,3 +161,17 @@ def test_a_profile_counts_each_sample_for_one_part_of_the_program() -> None:
 def test_the_command_that_is_kept_does_not_say_where_files_went() -> None:
     words = ["drift", "--folder", "/somewhere", "--n", "100", "1000", "--write=figures.json", "--rounds", "2"]
     assert repeating(words) == "python -m bench drift --n 100 1000 --rounds 2"
+
+
+def test_who_is_python_is_compiled_before_he_starts_whatever_this_process_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "contending.py").touch()
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    Contender(name="one", about="", command=lambda *_: [], modules=("contending",), source=tmp_path).compile()
+    assert list(tmp_path.rglob("contending.*.pyc"))
+
+
+def test_who_cannot_be_imported_is_named_with_the_reason() -> None:
+    with pytest.raises(ContenderFailed, match=r"(?s)^one cannot be imported:.*no_such_module"):
+        Contender(name="one", about="", command=lambda *_: [], modules=("no_such_module",)).compile()
