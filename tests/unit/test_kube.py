@@ -526,7 +526,7 @@ async def test_an_api_server_that_does_not_answer_is_given_up(verb: str, monkeyp
 # --- what goes over the wire ----------------------------------------------------------------------------
 
 
-async def test_an_apply_carries_manager_force_strictness_token_and_the_whole_body() -> None:
+async def test_an_apply_carries_manager_force_validation_token_and_the_whole_body() -> None:
     seen: list[web.Request] = []
     bodies: list[Any] = []
 
