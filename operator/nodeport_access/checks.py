@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nodeport_access import desired
 from nodeport_access.api import Body, ConditionType, Policy, TrafficPolicy
+from nodeport_access.cidrs import AddressSet
 from nodeport_access.conditions import Condition, fails, holds, listed, unknown
 from nodeport_access.drift import network_policy_additions, network_policy_drift
 from nodeport_access.observed import NetworkPolicy, Service
@@ -20,20 +22,26 @@ from nodeport_access.reasons import Reason
 from nodeport_access.snapshot import Role, Snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """What a check judges: one policy in its snapshot, the failures of the pass, and the foreign writer that is being
-    out-waited."""
+    out-waited. It remembers what many checks ask for."""
 
     snapshot: Snapshot
     policy: Policy
     failures: Mapping[str, Failure] = field(default_factory=dict)
     contender: str = ""
 
-    @property
+    @cached_property
     def role(self) -> Role:
         """What the policy is to its Service."""
         return self.snapshot.role(self.policy)
+
+    @cached_property
+    def allowed(self) -> Mapping[desired.TargetPorts, AddressSet]:
+        """Who may come in from outside, per distinct set of ports at the pod; nobody where there is no Service."""
+        service = self.snapshot.service
+        return desired.allowed_addresses(self.policy, service, self.snapshot.now) if service is not None else {}
 
     @property
     def service(self) -> Service | None:
@@ -98,8 +106,7 @@ def allowlist_applied(case: Case) -> Condition:
         return fails(kind, Reason.SERVICE_ALREADY_CLAIMED, claimed(case))
     if case.service is None:
         return unknown(kind, service_resolved(case))
-    count = desired.networks_count(case.policy, case.service, case.snapshot.now)
-    if count > desired.NETWORKS_LIMIT:
+    if (count := desired.networks_count(case.allowed)) > desired.NETWORKS_LIMIT:
         return fails(
             kind,
             Reason.ALLOWLIST_TOO_LONG,
@@ -124,33 +131,34 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
     if case.role is Role.AUDITOR:
         return fails(kind, Reason.AUDIT_MODE)
     failure = case.failures.get(f"{Kind.NETWORK_POLICY}/{name}")
-    if observed is not None and (added := _added(case.policy, body, observed, failure)):
+    is_ours = observed is not None and observed.is_child_of(case.policy.key.name)
+    standing = observed if is_ours and observed is not None and not observed.deleting else None
+    differences = network_policy_drift(body, standing) if standing is not None else ()
+    if standing is not None and not differences and (added := _added(body, standing, failure)):
         return holds(kind, Reason.APPLIED, added)
     if failure is not None:
         return fails(kind, failure.reason, failure.message)
     if observed is None:
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is absent.")
-    if not observed.is_child_of(case.policy.key.name):
+    if not is_ours:
         return fails(kind, Reason.NAME_CONFLICT, not_ours(name))
     if observed.deleting:
         held = f"held by {listed(observed.finalizers)}"
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is being deleted, and {held}.")
-    if differences := network_policy_drift(body, observed):
+    if differences:
         fields = ", ".join(difference.path for difference in differences)
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} differs from what is wanted in {fields}.")
     return holds(kind, Reason.APPLIED)
 
 
-def _added(policy: Policy, body: Body, observed: NetworkPolicy, failure: Failure | None) -> str:
-    """The sentence about what others added to a child that is there as wanted; empty where it is not so. It denies
-    nothing, because it changes nobody's access."""
-    if not observed.is_child_of(policy.key.name) or observed.deleting or network_policy_drift(body, observed):
-        return ""
-    if not (added := network_policy_additions(body, observed)):
+def _added(body: Body, standing: NetworkPolicy, failure: Failure | None) -> str:
+    """The sentence about what others added to a child that stands as wanted; empty where nobody did. It denies nothing,
+    because it changes nobody's access."""
+    if not (added := network_policy_additions(body, standing)):
         return ""
     fields = listed(f"{one.path} by {one.writer}" if one.writer else one.path for one in added)
     refused = f", and it cannot be taken off: {failure.message}" if failure is not None else "."
-    return f"NetworkPolicy {observed.name!r} is as wanted, but something was added to {fields}{refused}"
+    return f"NetworkPolicy {standing.name!r} is as wanted, but something was added to {fields}{refused}"
 
 
 def not_ours(name: str) -> str:

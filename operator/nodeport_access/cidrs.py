@@ -94,7 +94,7 @@ class AddressSet:
     @classmethod
     def everyone(cls, families: Iterable[Family]) -> AddressSet:
         """Return every address of `families`."""
-        return cls.of(*(_WHOLE[family] for family in families))
+        return cls.union(*(_WHOLE[family] for family in families))
 
     @classmethod
     def union(cls, *parts: AddressSet) -> AddressSet:
@@ -169,7 +169,10 @@ class AddressSet:
 
 AddressSet.EMPTY = AddressSet()
 
-_WHOLE: dict[Family, Network] = {Family.IPV4: IPv4Network("0.0.0.0/0"), Family.IPV6: IPv6Network("::/0")}
+_WHOLE: dict[Family, AddressSet] = {
+    Family.IPV4: AddressSet(_ipv4=((0, (1 << 32) - 1),)),
+    Family.IPV6: AddressSet(_ipv6=((0, (1 << 128) - 1),)),
+}
 
 
 def admitted(cidr: Network, excepts: Iterable[Network]) -> AddressSet:

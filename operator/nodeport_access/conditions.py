@@ -77,6 +77,8 @@ def listed(names: Iterable[str], *, separator: str = ", ") -> str:
 ABNORMAL_TRUE = frozenset({ConditionType.RECONCILING, ConditionType.STALLED})
 """Those that are absent when all is normal."""
 
+_ORDER = {kind: index for index, kind in enumerate(ConditionType)}
+
 
 def upsert(
     existing: Iterable[Mapping[str, Any]], found: Iterable[Condition], *, generation: int, now: datetime
@@ -86,7 +88,6 @@ def upsert(
     says False already is left as it is (``denied``)."""
     before = {condition.get("type"): condition for condition in existing}
     found, time = list(found), timestamp(now)
-    order = {kind: index for index, kind in enumerate(ConditionType)}
     left = ABNORMAL_TRUE - {condition.type for condition in found}
     kept = [dict(one) for kind, one in before.items() if kind in left and one.get("status") == Status.FALSE]
     return [
@@ -98,7 +99,7 @@ def upsert(
             "observedGeneration": generation,
             "lastTransitionTime": _transition(before.get(condition.type), condition, time),
         }
-        for condition in sorted(found, key=lambda condition: order[condition.type])
+        for condition in sorted(found, key=lambda condition: _ORDER[condition.type])
     ] + kept
 
 

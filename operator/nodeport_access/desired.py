@@ -8,7 +8,7 @@ this module: who may write them and when (``plan``), or what is there already (`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from nodeport_access.allowlist import PortRef
@@ -43,9 +43,9 @@ def allowed_addresses(policy: Policy, service: Service, now: datetime) -> dict[T
     return {ports: addresses for ports, addresses in sets.items() if addresses}
 
 
-def networks_count(policy: Policy, service: Service, now: datetime) -> int:
+def networks_count(allowed: Mapping[TargetPorts, AddressSet]) -> int:
     """How many ipBlocks the allowlist comes to; above NETWORKS_LIMIT it is not built."""
-    return sum(addresses.count() for addresses in allowed_addresses(policy, service, now).values())
+    return sum(addresses.count() for addresses in allowed.values())
 
 
 def target_ports(service: Service, refs: Iterable[PortRef]) -> TargetPorts:

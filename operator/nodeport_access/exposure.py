@@ -52,10 +52,9 @@ def exclusive(case: Case) -> Condition:
     kind, service = ConditionType.EXCLUSIVE, case.service
     if service is None:
         return unknown(kind, service_resolved(case))
-    allowed = desired.allowed_addresses(case.policy, service, case.snapshot.now)
     openings = []
     for other in sorted(case.snapshot.others, key=lambda other: other.name):
-        opened = _opened(other, case.snapshot, service, allowed)
+        opened = _opened(other, case.snapshot, service, case.allowed)
         if opened:
             openings.append(f"{other.name!r} admits {listed(opened.texts())}")
     if openings:
@@ -96,7 +95,7 @@ def enforceable(case: Case) -> Condition:
             _cluster_services(case),
             _covered_by_others(case, service),
             _local_services(case),
-            _covered_by_allowlist(case, service),
+            _covered_by_allowlist(case),
         )
         if finding is not None
     ]
@@ -179,9 +178,8 @@ def _covered_by_others(case: Case, service: Service) -> Finding:
     return Reason.OTHER_POLICY_COVERS_NODES, f"NetworkPolicy {listed(found, separator='; ')}: {outcome}."
 
 
-def _covered_by_allowlist(case: Case, service: Service) -> Finding:
-    allowed = AddressSet.union(*desired.allowed_addresses(case.policy, service, case.snapshot.now).values())
-    narrow = covering.narrow(allowed)
+def _covered_by_allowlist(case: Case) -> Finding:
+    narrow = covering.narrow(AddressSet.union(*case.allowed.values()))
     if not narrow.overlaps(case.snapshot.node_ranges):
         return None
     covered = covering.covered(narrow, case.snapshot.nodes)

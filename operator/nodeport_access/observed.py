@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_network
 from typing import Any
 
@@ -161,13 +162,20 @@ def owner_steps(uid: str) -> tuple[str, ...]:
     return ("metadata", "ownerReferences", f"k:{json.dumps({'uid': uid}, separators=(',', ':'))}")
 
 
+@lru_cache(maxsize=256)
+def _set_of(*names: str) -> frozenset[str]:
+    """The same set for both children of a policy, which are read one soon after the other."""
+    return frozenset(names)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicy:
     """A NetworkPolicy; ``spec`` is whole, ``labels`` and ``owners`` hold what a claim to it rests on.
 
     One that is ``deleting`` is gone as soon as its last finalizer is. ``applied_by_us``: our Apply entry is on it.
     ``made_by_us``: it is, and nobody else holds what makes up a NetworkPolicy; or so it was when this object, by its
-    uid, was seen before.
+    uid, was seen before. ``claims``: the names of the policies that an object of ours belongs to, by label or by
+    ownerReference, of which a stranger may strip one without making it his; empty where it is not ours.
     """
 
     namespace: str
@@ -182,6 +190,11 @@ class NetworkPolicy:
     ownership: Ownership
     applied_by_us: bool
     made_by_us: bool
+    claims: frozenset[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """A pass asks for the claims a dozen times."""
+        object.__setattr__(self, "claims", self._claimed_for())
 
     def succeeding(self, old: NetworkPolicy) -> NetworkPolicy:
         """This state of an object that was seen before. Who replaces it whole leaves no trace of us on it, and still it
@@ -194,13 +207,7 @@ class NetworkPolicy:
         """Whether we applied it, or it is what became of an object that we made."""
         return self.applied_by_us or self.made_by_us
 
-    @property
-    def claims(self) -> frozenset[str]:
-        """The names of the policies that an object of ours belongs to, by label or by ownerReference; empty where it
-        is not ours.
-
-        A stranger may strip one of the two without making it his.
-        """
+    def _claimed_for(self) -> frozenset[str]:
         if not self.is_ours:
             return frozenset()
         names = [
@@ -208,11 +215,11 @@ class NetworkPolicy:
         ]
         if label := self.labels.get(POLICY_LABEL):
             names.append(label)
-        return frozenset(names)
+        return _set_of(*names)
 
     def _is_named_for(self, policy: str) -> bool:
         """Whether it bears the name of this policy's child. An owner of which it does not is a stranger's addition."""
-        return self.name in (f"{policy}{ALLOW_SUFFIX}", f"{policy}{DENY_SUFFIX}")
+        return self.name.startswith(policy) and self.name[len(policy) :] in (ALLOW_SUFFIX, DENY_SUFFIX)
 
     def is_child_of(self, policy: str) -> bool:
         """Whether an object that stands under the name of this policy's child is that child.

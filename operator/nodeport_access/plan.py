@@ -179,7 +179,8 @@ def _allowlist_impossible(snapshot: Snapshot, policy: Policy, service: Service) 
     standing = snapshot.children.get(policy.allow_name)
     if standing is not None and not standing.is_child_of(policy.key.name):
         return True
-    return desired.networks_count(policy, service, snapshot.now) > desired.NETWORKS_LIMIT
+    allowed = desired.allowed_addresses(policy, service, snapshot.now)
+    return desired.networks_count(allowed) > desired.NETWORKS_LIMIT
 
 
 def _deny_write(snapshot: Snapshot, policy: Policy, *, holder: bool) -> Iterator[Write]:

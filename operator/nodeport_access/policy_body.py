@@ -234,4 +234,4 @@ def _parse_status(value: object) -> Mapping[str, Any]:
 
 
 def _is_condition(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("type", "status"))
+    return isinstance(value, Mapping) and isinstance(value.get("type"), str) and isinstance(value.get("status"), str)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from functools import cached_property
 
 from nodeport_access.api import Mode, Policy, ServiceKey
 from nodeport_access.cidrs import AddressSet
@@ -24,7 +25,7 @@ class Role(Enum):
     GONE = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One Service with all that bears on it.
 
@@ -56,7 +57,7 @@ class Snapshot:
     nodes_listed: bool
     enforcing_names: frozenset[str]
 
-    @property
+    @cached_property
     def holder(self) -> Policy | None:
         """Among living Enforce policies the oldest, by creationTimestamp, then name."""
         return next((policy for policy in self.policies if policy.enforcing), None)

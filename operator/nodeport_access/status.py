@@ -21,6 +21,7 @@ from nodeport_access.verdict import judge
 
 PLAN_LIMIT = 16
 """How many writes ``status.plan`` holds; the CRD's bound."""
+_KINDS = frozenset(ConditionType)
 CRD_OUTDATED = (
     "The installed CustomResourceDefinition is older than the operator, and status lacks what it does not know: apply"
     " the one of the operator's version."
@@ -53,7 +54,7 @@ def status_of(case: Case, *, drift: Drift | None) -> Body:
         status |= {
             "serviceUID": service.uid,
             "nodePorts": list(service.node_ports),
-            "effectiveCIDRs": desired.networks_count(policy, service, snapshot.now),
+            "effectiveCIDRs": desired.networks_count(case.allowed),
             "nodes": {
                 "ready": len(ready),
                 "draining": len(draining),
@@ -107,7 +108,7 @@ def status_after_fault(policy: Policy, *, fault: str, now: datetime) -> Body:
     told = [replace(condition, message=f"{condition.reason.sentence} ({fault})") for condition in found]
     before: Sequence[Mapping[str, Any]] = policy.status.get("conditions") or ()
     spoken_for = {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
-    kept = [one for one in before if one["type"] in frozenset(ConditionType) - spoken_for]
+    kept = [one for one in before if one["type"] in _KINDS - spoken_for]
     conditions = upsert(before, told, generation=policy.generation, now=now)
     return {**policy.status, "observedGeneration": policy.generation, "conditions": [*conditions, *kept]}
 
@@ -138,8 +139,7 @@ def status_body(policy: Policy, status: Mapping[str, Any]) -> Body:
 
 def same_status(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether what we want is there already; conditions of other writers are theirs, and not compared."""
-    kinds = frozenset(ConditionType)
-    ours = [condition for condition in existing.get("conditions") or () if condition.get("type") in kinds]
+    ours = [condition for condition in existing.get("conditions") or () if condition.get("type") in _KINDS]
     by_type = {condition["type"]: condition for condition in ours}
     return {**existing, "conditions": by_type} == {
         **wanted,

@@ -7,8 +7,7 @@ module: what a pass is (``reconcile``), and which key comes next (``workqueue``)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from nodeport_access.workqueue import ShutDown, WorkQueue
@@ -34,7 +33,7 @@ class Workers(Generic[K]):
         self._time = time
         self._group = asyncio.TaskGroup()
         self._there = 0
-        self._slow = 0
+        self._slow: set[K] = set()
         self._ended_at = time()
 
     async def run(self) -> None:
@@ -53,13 +52,16 @@ class Workers(Generic[K]):
         self._group.create_task(self._work())
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while self._there - self._slow <= WORKERS:
+            while self._there - len(self._slow) <= WORKERS:
                 key = await self._queue.get()
+                timer = loop.call_later(SLOW_SECONDS, self._replace, key)
                 try:
-                    async with self._replaced_if_slow():
-                        await self._carry_out(key)
+                    await self._carry_out(key)
                 finally:
+                    timer.cancel()
+                    self._slow.discard(key)
                     self._queue.done(key)
                     self._ended_at = self._time()
         except ShutDown:
@@ -67,20 +69,8 @@ class Workers(Generic[K]):
         finally:
             self._there -= 1
 
-    @asynccontextmanager
-    async def _replaced_if_slow(self) -> AsyncIterator[None]:
-        is_slow = False
-
-        def replace() -> None:
-            nonlocal is_slow
-            is_slow = True
-            self._slow += 1
-            if self._there < MOST_WORKERS:
-                self._hire()
-
-        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, replace)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            self._slow -= is_slow
+    def _replace(self, slow: K) -> None:
+        """Has another do the work of the one that is slow over this key."""
+        self._slow.add(slow)
+        if self._there < MOST_WORKERS:
+            self._hire()
