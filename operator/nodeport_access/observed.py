@@ -157,8 +157,9 @@ def owner_path(uid: str) -> str:
     return f"metadata.ownerReferences[{uid}]"
 
 
+@lru_cache(maxsize=256)
 def owner_steps(uid: str) -> tuple[str, ...]:
-    """The steps to one item of ownerReferences in FieldsV1."""
+    """The steps to one item of ownerReferences in FieldsV1, the same for both children of a policy."""
     return ("metadata", "ownerReferences", f"k:{json.dumps({'uid': uid}, separators=(',', ':'))}")
 
 
