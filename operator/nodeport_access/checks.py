@@ -131,34 +131,38 @@ def _child(case: Case, kind: ConditionType, body: Body) -> Condition:
     if case.role is Role.AUDITOR:
         return fails(kind, Reason.AUDIT_MODE)
     failure = case.failures.get(f"{Kind.NETWORK_POLICY}/{name}")
-    is_ours = observed is not None and observed.is_child_of(case.policy.key.name)
-    standing = observed if is_ours and observed is not None and not observed.deleting else None
-    differences = network_policy_drift(body, standing) if standing is not None else ()
-    if standing is not None and not differences and (added := _added(body, standing, failure)):
+    amiss = _amiss(case.policy, kind, body, observed)
+    if observed is not None and amiss is None and (added := _added(body, observed, failure)):
         return holds(kind, Reason.APPLIED, added)
     if failure is not None:
         return fails(kind, failure.reason, failure.message)
+    return amiss or holds(kind, Reason.APPLIED)
+
+
+def _amiss(policy: Policy, kind: ConditionType, body: Body, observed: NetworkPolicy | None) -> Condition | None:
+    """What keeps a child from standing as wanted; None where it does."""
+    name = body["metadata"]["name"]
     if observed is None:
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is absent.")
-    if not is_ours:
+    if not observed.is_child_of(policy.key.name):
         return fails(kind, Reason.NAME_CONFLICT, not_ours(name))
     if observed.deleting:
         held = f"held by {listed(observed.finalizers)}"
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} is being deleted, and {held}.")
-    if differences:
+    if differences := network_policy_drift(body, observed):
         fields = ", ".join(difference.path for difference in differences)
         return fails(kind, Reason.NOT_APPLIED, f"NetworkPolicy {name!r} differs from what is wanted in {fields}.")
-    return holds(kind, Reason.APPLIED)
+    return None
 
 
-def _added(body: Body, standing: NetworkPolicy, failure: Failure | None) -> str:
+def _added(body: Body, observed: NetworkPolicy, failure: Failure | None) -> str:
     """The sentence about what others added to a child that stands as wanted; empty where nobody did. It denies nothing,
     because it changes nobody's access."""
-    if not (added := network_policy_additions(body, standing)):
+    if not (added := network_policy_additions(body, observed)):
         return ""
     fields = listed(f"{one.path} by {one.writer}" if one.writer else one.path for one in added)
     refused = f", and it cannot be taken off: {failure.message}" if failure is not None else "."
-    return f"NetworkPolicy {standing.name!r} is as wanted, but something was added to {fields}{refused}"
+    return f"NetworkPolicy {observed.name!r} is as wanted, but something was added to {fields}{refused}"
 
 
 def not_ours(name: str) -> str:

@@ -31,7 +31,7 @@ def covered(addresses: AddressSet, nodes: Iterable[Node]) -> list[str]:
 def narrow(addresses: AddressSet) -> AddressSet:
     """Without the families that are in it whole: they hide nobody's entry behind a node's, as everyone is in anyway."""
     whole = [family for family in Family if AddressSet.everyone([family]) <= addresses]
-    return addresses - AddressSet.everyone(whole) if whole else addresses
+    return addresses - AddressSet.everyone(whole)
 
 
 def narrow_on_any_port(spec: Mapping[str, Any]) -> AddressSet:

@@ -220,7 +220,7 @@ class NetworkPolicy:
 
     def _is_named_for(self, policy: str) -> bool:
         """Whether it bears the name of this policy's child. An owner of which it does not is a stranger's addition."""
-        return self.name.startswith(policy) and self.name[len(policy) :] in (ALLOW_SUFFIX, DENY_SUFFIX)
+        return self.name in (f"{policy}{ALLOW_SUFFIX}", f"{policy}{DENY_SUFFIX}")
 
     def is_child_of(self, policy: str) -> bool:
         """Whether an object that stands under the name of this policy's child is that child.

@@ -157,11 +157,12 @@ TAKEN = [theirs("spec.podSelector", "spec.policyTypes")]
 def test_an_object_that_we_made_stays_ours_whatever_becomes_of_it(
     before: list[Body], uid: str, after: list[Body], is_ours: bool
 ) -> None:
-    old = parse_network_policy(builders.network_policy(uid="same", managed=before))
-    new = parse_network_policy(builders.network_policy(uid=uid, managed=after)).succeeding(old)
-    assert new.is_ours is is_ours
-    later = parse_network_policy(builders.network_policy(uid=uid, managed=TAKEN)).succeeding(new)
-    assert later.is_ours is is_ours, "it is not forgotten with the next change"
+    labels = {POLICY_LABEL: "shop"}
+    old = parse_network_policy(builders.network_policy(uid="same", managed=before, labels=labels))
+    new = parse_network_policy(builders.network_policy(uid=uid, managed=after, labels=labels)).succeeding(old)
+    assert (new.is_ours, new.claims) == (is_ours, {"shop"} if is_ours else set())
+    later = parse_network_policy(builders.network_policy(uid=uid, managed=TAKEN, labels=labels)).succeeding(new)
+    assert (later.is_ours, later.claims) == (new.is_ours, new.claims), "it is not forgotten with the next change"
 
 
 @pytest.mark.parametrize(
