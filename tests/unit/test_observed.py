@@ -160,7 +160,7 @@ def test_an_object_that_we_made_stays_ours_whatever_becomes_of_it(
     labels = {POLICY_LABEL: "shop"}
     old = parse_network_policy(builders.network_policy(uid="same", managed=before, labels=labels))
     new = parse_network_policy(builders.network_policy(uid=uid, managed=after, labels=labels)).succeeding(old)
-    assert (new.is_ours, new.claims) == (is_ours, {"shop"} if is_ours else set())
+    assert (new.is_ours, new.claims) == (is_ours, frozenset({"shop"} if is_ours else ()))
     later = parse_network_policy(builders.network_policy(uid=uid, managed=TAKEN, labels=labels)).succeeding(new)
     assert (later.is_ours, later.claims) == (new.is_ours, new.claims), "it is not forgotten with the next change"
 
