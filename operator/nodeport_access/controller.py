@@ -36,6 +36,7 @@ from nodeport_access.outcome import Done, Failed, Stalled, Wait
 from nodeport_access.pod_watches import WATCHES_LIMIT, PodWatches
 from nodeport_access.reconcile import AGAIN_SECONDS, Reconciler
 from nodeport_access.shelf import ScopedSink, Shelf
+from nodeport_access.silence import Silence
 from nodeport_access.store import Store
 from nodeport_access.survey import Survey
 from nodeport_access.tenure import Tenure
@@ -88,6 +89,7 @@ class Controller:
         self._recorder = Recorder(
             client=client, metrics=metrics, clock=clock, time=time, random=random, instance=instance, log=log
         )
+        self._silence = Silence(time=time)
         self._reconciler = Reconciler(
             api=client,
             store=self.store,
@@ -98,7 +100,7 @@ class Controller:
             log=log,
             complaints=complaints,
             caught_up=self._queue.caught_up,
-            is_pressed=lambda: self._queue.is_pressed,
+            silence=self._silence,
         )
         shared: dict[str, Any] = {
             "client": client,
@@ -193,12 +195,12 @@ class Controller:
         await self._pods.run()
 
     async def _tell_what_is_untold(self) -> None:
-        """Sees to it soon after the last of many Services that stood open."""
+        """Sees to it soon after the last of many Services was repaired."""
         while True:
             await self._untold.wait()
-            while untold := tuple(self._reconciler.untold):
+            while untold := tuple(self._silence.untold):
                 await asyncio.sleep(AGAIN_SECONDS)
-                if not self._queue.is_pressed:
+                if not self._silence.is_pressed:
                     for key in untold:
                         self._look_at(key)
             self._untold.clear()
@@ -280,7 +282,7 @@ class Controller:
         begun = self._time()
         outcome = await self._reconciler.reconcile(key, telling=pods_known)
         self._metrics.passed(outcome=type(outcome).__name__, seconds=self._time() - begun)
-        if self._reconciler.untold:
+        if self._silence.untold:
             self._untold.set()
         match outcome:
             case Done(again):

@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,6 +29,7 @@ from nodeport_access.plan import DELETED, Verb, Write, plan
 from nodeport_access.reasons import Reason
 from nodeport_access.refusals import failure_of, is_cut_off, topic_of
 from nodeport_access.reporter import Later, Reported, Reporter
+from nodeport_access.silence import Silence
 from nodeport_access.snapshot import Snapshot
 from nodeport_access.status import Drift, drift_of
 from nodeport_access.store import Store
@@ -39,9 +40,8 @@ GARBAGE_COLLECTION_SECONDS = 5.0
 CRD."""
 FINALIZER_SECONDS = 3.0
 """What somebody gets who holds a child by a finalizer that nobody wants any more, before we take that off."""
-SILENT_SECONDS, AGAIN_SECONDS = 10.0, 1.0
-"""For how long a repair may stay untold while others are opened; and when a pass that could not tell yet is followed by
-another, if nothing else brings one."""
+AGAIN_SECONDS = 1.0
+"""When a pass that could not tell yet is followed by another, if nothing else brings one."""
 FORBIDDEN_RETRY_SECONDS = 5.0
 """A permission that is granted works within seconds."""
 
@@ -71,8 +71,7 @@ class _Pass:
 
 class Reconciler:
     """Carries out passes. ``clock`` is wall time, ``time`` monotonic seconds, ``tell`` takes what is worth an Event,
-    ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then.
-    ``is_pressed`` says whether one Service after the other is being opened."""
+    ``caught_up`` that a pass has seen, and found as wanted, all that its Service was touched for until then."""
 
     def __init__(
         self,
@@ -86,10 +85,9 @@ class Reconciler:
         log: Logger,
         complaints: Complaints | None = None,
         caught_up: Callable[[ServiceKey], None] = lambda _: None,
-        is_pressed: Callable[[], bool] = lambda: False,
+        silence: Silence | None = None,
     ) -> None:
         self._caught_up = caught_up
-        self._is_pressed = is_pressed
         self._store = store
         self._metrics = metrics
         self._tell = tell
@@ -103,7 +101,7 @@ class Reconciler:
         self._patience = Patience()
         self._doubts = Doubts()
         self._complaints = complaints or Complaints(time=time)
-        self._silent_since: dict[ServiceKey, float] = {}
+        self._silence = silence or Silence(time=time)
         self._left_since: dict[ServiceKey, dict[tuple[str, Verb], float]] = {}
 
     async def reconcile(self, key: ServiceKey, *, telling: bool = True) -> Outcome:
@@ -113,16 +111,11 @@ class Reconciler:
         try:
             outcome = await self._pass(key, telling=telling)
         except Exception as error:
-            self._silent_since.pop(key, None)
+            self._silence.end(key)
             await self._confess(key, error)
             return Failed(repr(error))
         self._complaints.settle((key, "fault"))
         return outcome
-
-    @property
-    def untold(self) -> Collection[ServiceKey]:
-        """The Services whose repair is not told of yet, because others stood open."""
-        return self._silent_since.keys()
 
     def fights(self) -> Iterator[tuple[ServiceKey, int]]:
         """Each Service with what another writer keeps taking back now, counted."""
@@ -161,12 +154,14 @@ class Reconciler:
         finally:
             for name, drift in current.drifts.items():
                 self._reporter.tell_of(name, drift)
+            if current.drifts:
+                self._silence.repaired()
         after = self._store.snapshot(key, self._clock()) if due else before
-        if not (current.failures or current.delays) and not (telling and self._tells_now(key, wrote=bool(due))):
+        if not (current.failures or current.delays) and not (telling and self._tells_now(key, due, current)):
             if due and not plan(after):
                 self._caught_up(key)
-            return Done(self._silent_for(key) if telling else AGAIN_SECONDS)
-        self._silent_since.pop(key, None)
+            return Done(self._silence.seconds_left(key) if telling else AGAIN_SECONDS)
+        self._silence.end(key)
         for policy in after.policies:
             if not policy.deleting:
                 await self._report(after, policy, current)
@@ -175,17 +170,10 @@ class Reconciler:
             self._overlook_echoes(key, after, current)
         return _outcome(after, current)
 
-    def _tells_now(self, key: ServiceKey, *, wrote: bool) -> bool:
-        """What is open is shut before anything is told: while one Service after the other is opened, statuses would be
-        half of all writes."""
-        if not self._is_pressed() or not (wrote or key in self._silent_since):
-            return True
-        self._silent_since.setdefault(key, self._time())
-        return self._silent_for(key) <= 0
-
-    def _silent_for(self, key: ServiceKey) -> float:
-        """Seconds for which a repair may still stay untold."""
-        return self._silent_since[key] + SILENT_SECONDS - self._time()
+    def _tells_now(self, key: ServiceKey, due: Sequence[Write], current: _Pass) -> bool:
+        """Writes that repaired nothing were asked for, by somebody who waits to be told."""
+        repaired = bool(current.drifts)
+        return (bool(due) and not repaired) or not self._silence.keeps(key, repaired=repaired)
 
     def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
         """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,

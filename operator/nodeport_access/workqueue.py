@@ -33,9 +33,6 @@ _STALE_ENTRIES = 64  # overtaken deadlines that the heap may hold before it is w
 URGENT_RUN = 8
 """Urgent hand-outs in a row while ordinary keys wait."""
 
-PRESS, PRESS_SECONDS = 8, 1.0
-"""So many urgent hand-outs within so many seconds are no single events any more."""
-
 
 class ShutDown(Exception):  # noqa: N818 - named like client-go's answer: no error, the end of work
     """Raised by `get` once the queue is shut down: the worker has nothing more to do."""
@@ -85,7 +82,6 @@ class WorkQueue(Generic[K]):
         self._urgent: set[K] = set()
         self._urgent_again: set[K] = set()  # touched urgently while in processing
         self._run = 0
-        self._urgent_hand_outs: deque[float] = deque(maxlen=PRESS)
         self._failures: dict[K, int] = {}
         self._idle: deque[asyncio.Future[None]] = deque()  # one per worker that waits in get()
         self._delayed: dict[K, _Entry[K]] = {}
@@ -179,8 +175,6 @@ class WorkQueue(Generic[K]):
                 raise
         key, _ = self._lane().popitem(last=False)
         self._processing[key] = self._time()
-        if key in self._urgent:
-            self._urgent_hand_outs.append(self._time())
         self._delayed.pop(key, None)
         return key
 
@@ -222,12 +216,6 @@ class WorkQueue(Generic[K]):
     def depth(self) -> int:
         """How many keys wait to be handed out now; neither those in processing nor those with a delay pending."""
         return len(self._waiting) + len(self._hurrying)
-
-    @property
-    def is_pressed(self) -> bool:
-        """Whether urgent keys come one after the other."""
-        recent = self._urgent_hand_outs
-        return len(recent) == PRESS and self._time() - recent[0] < PRESS_SECONDS
 
     @property
     def in_processing(self) -> int:

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "facts": ("label_selectors", "managed_fields", "observed", "rules", "snapshot"),
     "judgement": ("checks", "covering", "desired", "drift", "exposure", "opening", "survey", "verdict"),
-    "decision": ("contention", "doubts", "evaluate", "last_drifts", "patience", "plan", "probe", "status"),
+    "decision": ("contention", "doubts", "evaluate", "last_drifts", "patience", "plan", "probe", "silence", "status"),
     "world": (
         "complaints",
         "election",

@@ -34,16 +34,16 @@ from nodeport_access.kube import (
 from nodeport_access.label_selectors import selects
 from nodeport_access.metrics import Metrics, View
 from nodeport_access.outcome import Done, Failed, Outcome, Stalled, Wait
-from nodeport_access.plan import Write, plan
+from nodeport_access.plan import DELETED, Write, plan
 from nodeport_access.reconcile import (
     AGAIN_SECONDS,
     FINALIZER_SECONDS,
     FORBIDDEN_RETRY_SECONDS,
     GARBAGE_COLLECTION_SECONDS,
-    SILENT_SECONDS,
     Reconciler,
 )
 from nodeport_access.rules import EVERYONE
+from nodeport_access.silence import LONGEST_SECONDS, PRESS, PRESS_SECONDS, Silence
 from nodeport_access.snapshot import Snapshot
 from nodeport_access.status import CRD_OUTDATED
 from tests.unit import builders
@@ -95,10 +95,10 @@ class Operator:
         self.cluster = cluster or ModelCluster(*bodies, immediate=immediate)
         self.seconds = 0.0
         self.passes = 0
-        self.is_pressed = False
         self.cursed = False
         self.due: dict[ServiceKey, float] = {}
         self.metrics = Metrics()
+        self.silence = Silence(time=lambda: self.seconds)
         self.told: list[Telling] = []
         self.reconciler = Reconciler(
             api=self.cluster,
@@ -109,12 +109,17 @@ class Operator:
             time=lambda: self.seconds,
             log=logging.getLogger("nodeport_access.test"),
             caught_up=self._forget,
-            is_pressed=lambda: self.is_pressed,
+            silence=self.silence,
         )
         self.cluster.store.on_touched = lambda key: self.due.update({key: self.seconds})
 
     def _forget(self, key: ServiceKey) -> None:
         self.due.pop(key, None)
+
+    def press(self) -> None:
+        """Others are repaired now, one after the other."""
+        for _ in range(PRESS):
+            self.silence.repaired()
 
     async def once(self, key: ServiceKey = KEY) -> Outcome:
         """One pass, which must not fail by a fault of its own unless it is cursed."""
@@ -263,43 +268,78 @@ async def test_what_somebody_does_while_a_pass_writes_brings_on_another() -> Non
     assert operator.condition("Ready") == ("True", "Guarded")
 
 
-async def test_while_others_may_stand_open_it_repairs_and_tells_of_it_later() -> None:
+def open_it(body: Body) -> None:
+    body["spec"].update(externalTrafficPolicy="Cluster")
+
+
+def select_others(body: Body) -> None:
+    body["spec"].update(podSelector={"matchLabels": {"app": "none"}})
+
+
+@pytest.mark.parametrize(
+    ("drifted", "field", "spoil"),
+    [
+        (SERVICE, "spec.externalTrafficPolicy", lambda operator: operator.edit(SERVICE, open_it)),
+        (ALLOW, DELETED, lambda operator: operator.cluster.remove("NetworkPolicy", NAMESPACE, "shop-allow")),
+        (DENY, "spec.podSelector", lambda operator: operator.edit(DENY, select_others)),
+    ],
+)
+async def test_while_others_are_repaired_it_repairs_and_tells_of_it_later(
+    drifted: str, field: str, spoil: Callable[[Operator], None]
+) -> None:
     operator = Operator(*WORLD)
     await operator.work()
     operator.seconds += 10
-    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
-    operator.is_pressed = True
-    assert await operator.once() == Done(SILENT_SECONDS)
-    assert list(operator.reconciler.untold) == [KEY]
-    await operator.work(SILENT_SECONDS - 1)
-    assert operator.cluster.writes()[4:] == [("apply", SERVICE)]
-    operator.is_pressed = False
+    spoil(operator)
+    operator.press()
+    assert await operator.once() == Done(LONGEST_SECONDS)
+    assert list(operator.silence.untold) == [KEY]
+    assert operator.cluster.writes()[4:] == [("apply", drifted)]
+    operator.seconds += PRESS_SECONDS
     await operator.once()
-    assert list(operator.reconciler.untold) == []
+    assert list(operator.silence.untold) == []
     assert operator.cluster.writes()[5:] == [("apply_status", STATUS)]
-    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["field"] == "spec.externalTrafficPolicy"
+    assert (operator.body(STATUS) or {})["status"]["lastDrift"]["field"] == field
 
 
-async def test_a_storm_without_end_keeps_a_repair_untold_for_ten_seconds_and_no_longer() -> None:
+async def test_a_storm_without_end_keeps_a_repair_untold_for_so_long_and_no_longer() -> None:
     operator = Operator(*WORLD)
     await operator.work()
-    operator.edit(SERVICE, lambda body: body["spec"].update(externalTrafficPolicy="Cluster"))
-    operator.is_pressed = True
-    await operator.work(SILENT_SECONDS - AGAIN_SECONDS)
-    assert operator.passes == 2, "one for the repair, and none for its echo"
-    assert "lastDrift" not in (operator.body(STATUS) or {})["status"]
-    await operator.work(2 * AGAIN_SECONDS)
-    assert "lastDrift" in (operator.body(STATUS) or {})["status"]
+    operator.edit(SERVICE, open_it)
+    told_after = 0.0
+    while "lastDrift" not in (operator.body(STATUS) or {})["status"]:
+        operator.press()
+        await operator.work(AGAIN_SECONDS / 2)
+        told_after += AGAIN_SECONDS / 2
+    assert told_after == pytest.approx(LONGEST_SECONDS, abs=AGAIN_SECONDS)
+    assert operator.cluster.writes()[4:] == [("apply", SERVICE), ("apply_status", STATUS)]
 
 
 async def test_what_changes_by_itself_is_told_in_a_storm_too() -> None:
     operator = Operator(*WORLD)
     await operator.work()
     operator.seconds += 10
-    operator.is_pressed = True
+    operator.press()
     operator.edit("EndpointSlice/shop-abc", lambda body: body["endpoints"].clear(), manager="controller")
     await operator.work()
     assert operator.condition("Reachable") == ("False", "NoReadyEndpoints")
+
+
+async def test_who_asks_for_something_is_told_of_it_in_a_storm_too() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.seconds += 10
+    operator.press()
+    operator.edit(SERVICE, open_it)
+    await operator.work()
+    assert list(operator.silence.untold) == [KEY]
+    operator.press()
+    more = [entry("198.51.100.0/24"), entry("203.0.113.0/24")]
+    operator.edit(STATUS, lambda body: body["spec"].update(allowedCIDRs=more))
+    await operator.work()
+    status = (operator.body(STATUS) or {})["status"]
+    assert (status["effectiveCIDRs"], "lastDrift" in status) == (2, True)
+    assert list(operator.silence.untold) == []
 
 
 async def test_before_pods_are_known_it_writes_and_tells_nothing() -> None:

@@ -16,7 +16,7 @@ import pytest
 from nodeport_access.api import Body
 from nodeport_access.controller import Controller
 from nodeport_access.kube import POLICIES, Applied, Listing, Resource
-from nodeport_access.reconcile import SILENT_SECONDS
+from nodeport_access.silence import LONGEST_SECONDS, PRESS
 from tests.unit.builders import NAMESPACE, policy, service
 from tests.unit.controllers import Uneventful, controller_of
 from tests.unit.endless import eventually
@@ -84,8 +84,8 @@ async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_i
         open_all(server, controller)
         await eventually(lambda: server.count("apply") == written + COUNT)
         shut_at = asyncio.get_running_loop().time()
-        assert server.count("apply_status") == told
+        assert server.count("apply_status") < told + PRESS, "the first are single events as yet"
         await eventually(lambda: server.count("apply_status") == told + COUNT)
-        assert asyncio.get_running_loop().time() - shut_at < SILENT_SECONDS / 2
-        await asyncio.sleep(2 * SILENT_SECONDS)
+        assert asyncio.get_running_loop().time() - shut_at < LONGEST_SECONDS / 2
+        await asyncio.sleep(2 * LONGEST_SECONDS)
         assert (server.count("apply"), server.count("apply_status")) == (written + COUNT, told + COUNT)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nodeport_access.workqueue import PRESS, PRESS_SECONDS, URGENT_RUN, Backoff, ShutDown, WorkQueue
+from nodeport_access.workqueue import URGENT_RUN, Backoff, ShutDown, WorkQueue
 
 T = TypeVar("T")
 
@@ -350,25 +350,6 @@ def test_touches_that_the_worker_has_caught_up_with_bring_the_key_back_no_more()
         work.add("a")
         work.done("a")
         assert await next_within(work, 0.1) == "a"
-
-    run(main)
-
-
-def test_urgent_keys_that_come_one_after_the_other_press_and_a_few_or_ordinary_ones_do_not() -> None:
-    async def main() -> None:
-        work = queue()
-        for number in range(3 * PRESS):
-            work.add(f"ordinary {number}")
-            work.done(await work.get())
-        for number in range(PRESS - 1):
-            work.add(f"urgent {number}", urgent=True)
-            work.done(await work.get())
-        assert not work.is_pressed
-        work.add("one more", urgent=True)
-        work.done(await work.get())
-        assert work.is_pressed
-        await asyncio.sleep(PRESS_SECONDS)
-        assert not work.is_pressed
 
     run(main)
 
