@@ -195,14 +195,14 @@ class Controller:
         await self._pods.run()
 
     async def _tell_what_is_untold(self) -> None:
-        """Sees to it soon after the last of many Services was repaired."""
+        """Sees to it soon after the last of many Services was repaired; whatever drifts meanwhile goes first."""
         while True:
             await self._untold.wait()
             while untold := tuple(self._silence.untold):
                 await asyncio.sleep(AGAIN_SECONDS)
                 if not self._silence.is_pressed:
                     for key in untold:
-                        self._look_at(key)
+                        self._queue.add_when_idle(key)
             self._untold.clear()
 
     async def _prime(self, scope: str | None) -> None:

@@ -4,6 +4,7 @@
 - Two lanes, each in the order of entry. An urgent key overtakes all ordinary ones, and stays urgent until it is
   forgotten: a retry overtakes too. Of every few hand-outs one is ordinary all the same, so that nobody can hold up the
   others for ever by keeping keys urgent.
+- What was asked for by `add_when_idle` waits until both lanes are empty, or until it is touched or due in another way.
 - Any number of touches before a hand-out cost one hand-out: the worker reads the state of the world, not events.
 - `add_after` and `retry` promise a hand-out *at the latest* then. Whichever hand-out begins first, by an `add` or by
   an earlier deadline, keeps the promise, and nothing fires later. So each pass must say anew when it wants to be
@@ -77,6 +78,7 @@ class WorkQueue(Generic[K]):
         # These three say since when.
         self._waiting: OrderedDict[K, float] = OrderedDict()  # a plain dict is slow to pop from the front
         self._hurrying: OrderedDict[K, float] = OrderedDict()  # the other lane
+        self._idling: OrderedDict[K, float] = OrderedDict()  # none of the lanes
         self._processing: dict[K, float] = {}
         self._again: dict[K, float] = {}  # touched while in processing
         self._urgent: set[K] = set()
@@ -108,7 +110,16 @@ class WorkQueue(Generic[K]):
             if (since := self._waiting.pop(key, None)) is not None:
                 self._hurrying[key] = since
         if key not in self._waiting and key not in self._hurrying:
-            self._enter(key, self._time())
+            self._enter(key, self._idling.pop(key, self._time()))
+
+    def add_when_idle(self, key: K) -> None:
+        """Have `key` handed out once no other waits, which may be never: a deadline that is pending for it stands. In
+        processing it counts as touched. Ignored after shut-down."""
+        if key in self._processing:
+            self.add(key)
+        elif not (self._stopped or key in self._waiting or key in self._hurrying or key in self._idling):
+            self._idling[key] = self._time()
+            self._wake_one()
 
     def add_after(self, key: K, delay_seconds: float) -> None:
         """Have `key` handed out in `delay_seconds` at the latest; at once unless that is above zero.
@@ -203,6 +214,7 @@ class WorkQueue(Generic[K]):
         self._stopped = True
         self._waiting.clear()
         self._hurrying.clear()
+        self._idling.clear()
         self._again.clear()
         self._urgent.clear()
         self._urgent_again.clear()
@@ -215,7 +227,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """How many keys wait to be handed out now; neither those in processing nor those with a delay pending."""
-        return len(self._waiting) + len(self._hurrying)
+        return len(self._waiting) + len(self._hurrying) + len(self._idling)
 
     @property
     def in_processing(self) -> int:
@@ -227,7 +239,8 @@ class WorkQueue(Generic[K]):
 
         A key that waits after `done` counts from the touch that sent it back. A pending delay is no age.
         """
-        since = min(min(group.values(), default=inf) for group in (self._waiting, self._hurrying, self._processing))
+        groups = (self._waiting, self._hurrying, self._idling, self._processing)
+        since = min(min(group.values(), default=inf) for group in groups)
         return max(0.0, self._time() - since)
 
     def _enter(self, key: K, since: float) -> None:
@@ -236,6 +249,8 @@ class WorkQueue(Generic[K]):
 
     def _lane(self) -> OrderedDict[K, float]:
         """The lane whose turn it is; call only where some key waits."""
+        if not self._hurrying and not self._waiting:
+            return self._idling
         if self._hurrying and (self._run < URGENT_RUN or not self._waiting):
             self._run = self._run + 1 if self._waiting else 0
             return self._hurrying

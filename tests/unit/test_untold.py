@@ -22,7 +22,7 @@ from tests.unit.controllers import Uneventful, controller_of
 from tests.unit.endless import eventually
 from tests.unit.model_cluster import ModelCluster
 
-COUNT = 80
+COUNT = 160
 """Services that are opened at once: sixteen workers have them in turns, one right after the other."""
 ANSWER_SECONDS = 0.1
 """What a write takes."""
@@ -40,11 +40,15 @@ class Server(Uneventful):
     async def list(self, resource: Resource, *, read: Callable[[Body], Any], **_: Any) -> Listing[Any]:
         return Listing(items=tuple(map(read, self.cluster.bodies(resource.kind))), resource_version="1")
 
+    async def get(self, *what: Any, **how: Any) -> Body:
+        return await self.cluster.get(*what, **how)
+
     async def apply(self, *what: Any, **how: Any) -> Applied:
         await asyncio.sleep(ANSWER_SECONDS)
         return await self.cluster.apply(*what, **how)
 
     async def apply_status(self, *what: Any, **how: Any) -> Body:
+        await asyncio.sleep(ANSWER_SECONDS)
         return await self.cluster.apply_status(*what, **how)
 
     async def create(self, *_: Any, body: Body, **__: Any) -> Body:
@@ -73,12 +77,16 @@ def open_all(server: Server, controller: Controller) -> None:
         controller.store.services.hear(server.cluster.edit("Service", NAMESPACE, name, open_it, manager="olga"))
 
 
-@pytest.mark.looptime
-async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_it_was_shut() -> None:
-    server = Server(
+def world() -> Server:
+    return Server(
         *(policy(name=f"p{number}", service=f"s{number}") for number in range(COUNT)),
         *(service(name=f"s{number}", selector={"app": f"s{number}"}) for number in range(COUNT)),
     )
+
+
+@pytest.mark.looptime
+async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_it_was_shut() -> None:
+    server = world()
     async with guarding(server) as controller:
         written, told = server.count("apply"), server.count("apply_status")
         open_all(server, controller)
@@ -89,3 +97,20 @@ async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_i
         assert asyncio.get_running_loop().time() - shut_at < LONGEST_SECONDS / 2
         await asyncio.sleep(2 * LONGEST_SECONDS)
         assert (server.count("apply"), server.count("apply_status")) == (written + COUNT, told + COUNT)
+
+
+@pytest.mark.looptime
+async def test_what_is_shut_out_while_the_others_are_told_of_does_not_wait_for_them() -> None:
+    server = world()
+    async with guarding(server) as controller:
+        told = server.count("apply_status")
+        open_all(server, controller)
+        await eventually(lambda: server.count("apply_status") > told + PRESS)
+        repaired = [what for verb, what in server.cluster.requests if verb == "apply"]
+        last = repaired[-1].replace("Service/s", "p") + "-allow"  # the last to be told of
+        controller.store.network_policies.drop(server.cluster.remove("NetworkPolicy", NAMESPACE, last))
+        deleted_at = asyncio.get_running_loop().time()
+        await eventually(lambda: last in server.cluster.names("NetworkPolicy"))
+        assert asyncio.get_running_loop().time() - deleted_at < 4 * ANSWER_SECONDS
+        assert server.count("apply_status") < told + COUNT
+        await eventually(lambda: server.count("apply_status") >= told + COUNT)

@@ -71,6 +71,7 @@ class Model:
     now: float = 0.0
     waiting: list[tuple[str, float]] = field(default_factory=list)
     hurrying: list[tuple[str, float]] = field(default_factory=list)
+    idling: list[tuple[str, float]] = field(default_factory=list)
     run: int = 0
     processing: dict[str, float] = field(default_factory=dict)
     again: dict[str, float] = field(default_factory=dict)
@@ -86,11 +87,21 @@ class Model:
             return
         self.urgent |= {key} if urgent else set()
         if key not in dict(self.waiting + self.hurrying):
-            self.enter(key, self.now)
+            self.enter(key, dict(self.idling).get(key, self.now))
+            self.idling = [entry for entry in self.idling if entry[0] != key]
         elif urgent and key in dict(self.waiting):
             entry = next(entry for entry in self.waiting if entry[0] == key)
             self.waiting.remove(entry)
             self.hurrying.append(entry)
+
+    def add_when_idle(self, key: str) -> None:
+        if key in self.processing:
+            self.add(key)
+        elif key not in dict(self.all_waiting()):
+            self.idling.append((key, self.now))
+
+    def all_waiting(self) -> list[tuple[str, float]]:
+        return self.hurrying + self.waiting + self.idling
 
     def enter(self, key: str, since: float) -> None:
         (self.hurrying if key in self.urgent else self.waiting).append((key, since))
@@ -120,9 +131,13 @@ class Model:
         self.now = end
 
     def get(self) -> str:
+        if not self.hurrying and not self.waiting:
+            return self.begin(*self.idling.pop(0))
         ordinary = not self.hurrying or (bool(self.waiting) and self.run == URGENT_RUN)
         self.run = self.run + 1 if self.waiting and not ordinary else 0
-        key, _ = (self.waiting if ordinary else self.hurrying).pop(0)
+        return self.begin(*(self.waiting if ordinary else self.hurrying).pop(0))
+
+    def begin(self, key: str, _: float) -> str:
         self.processing[key] = self.now
         self.delayed = [entry for entry in self.delayed if entry[1] != key]
         return key
@@ -135,12 +150,13 @@ class Model:
             self.enter(key, self.again.pop(key))
 
     def oldest_age(self) -> float:
-        since = [*dict(self.waiting + self.hurrying).values(), *self.processing.values()]
+        since = [*dict(self.all_waiting()).values(), *self.processing.values()]
         return max((self.now - one for one in since), default=0)
 
 
 STEPS = st.one_of(
     st.tuples(st.just("add"), st.sampled_from(KEYS), st.booleans()),
+    st.tuples(st.just("add_when_idle"), st.sampled_from(KEYS)),
     st.tuples(st.just("add_after"), st.sampled_from(KEYS), st.integers(-1, 9)),
     st.tuples(st.just("retry"), st.sampled_from(KEYS)),
     st.tuples(st.just("forget"), st.sampled_from(KEYS)),
@@ -155,6 +171,9 @@ async def step(work: WorkQueue[str], model: Model, action: tuple[Any, ...]) -> N
         case ("add", key, urgent):
             work.add(key, urgent=urgent)
             model.add(key, urgent=urgent)
+        case ("add_when_idle", key):
+            work.add_when_idle(key)
+            model.add_when_idle(key)
         case ("add_after", key, delay):
             work.add_after(key, delay)
             model.add_after(key, delay)
@@ -167,14 +186,14 @@ async def step(work: WorkQueue[str], model: Model, action: tuple[Any, ...]) -> N
             await asyncio.sleep(seconds)
             await settled()
             model.advance(seconds)
-        case ("get",) if model.waiting or model.hurrying:
+        case ("get",) if model.all_waiting():
             assert await next_within(work, 1) == model.get()
         case ("done", index) if model.processing:
             key = list(model.processing)[index % len(model.processing)]
             work.done(key)
             model.done(key)
     assert now() == model.now
-    assert (work.depth, work.in_processing) == (len(model.waiting + model.hurrying), len(model.processing))
+    assert (work.depth, work.in_processing) == (len(model.all_waiting()), len(model.processing))
     assert work.oldest_age() == model.oldest_age()
     assert {key: work.failures(key) for key in KEYS} == model.failures
 
@@ -186,7 +205,7 @@ def test_the_queue_agrees_with_the_model_after_every_step(actions: list[tuple[An
         work, model = queue(backoff=BACKOFF), Model()
         for action in actions:
             await step(work, model, action)
-        while model.waiting or model.hurrying or model.processing or model.delayed:
+        while model.all_waiting() or model.processing or model.delayed:
             for action in [("done", 0)] * 3 + [("advance", 9)] + [("get",)] * 3:
                 await step(work, model, action)
 
@@ -227,6 +246,9 @@ class House:
             case "add" | "add urgently":
                 self.queue.add(key, urgent=what != "add")
                 delay = 0
+            case "add when idle":
+                self.queue.add_when_idle(key)
+                delay = 0
             case "add_after":
                 self.queue.add_after(key, delay)
             case "retry":
@@ -263,19 +285,18 @@ class House:
         return [entry for entry in self.journal[index + 1 :] if isinstance(entry, Begin) and entry.key == key]
 
 
+WAYS = ["add", "add urgently", "add when idle", "add_after", "retry", "forget"]
 CALLS = st.lists(
     st.tuples(
         st.integers(0, 3),
-        st.sampled_from(["add", "add urgently", "add_after", "retry", "forget"]),
+        st.sampled_from(WAYS),
         st.sampled_from(KEYS),
         st.integers(0, 9),
     ),
     max_size=20,
 )
 PASSES = st.lists(
-    st.tuples(
-        st.integers(0, 4), st.sampled_from(["add", "add urgently", "add_after", "retry", "forget"]), st.integers(0, 9)
-    ),
+    st.tuples(st.integers(0, 4), st.sampled_from(WAYS), st.integers(0, 9)),
     max_size=10,
 )
 
@@ -415,6 +436,36 @@ def test_keys_that_are_urgent_for_ever_do_not_keep_an_ordinary_one_waiting() -> 
             work.add(key, urgent=True)
             work.done(key)
         raise AssertionError("the ordinary key never had its turn")
+
+    run(scenario)
+
+
+def test_what_can_wait_for_idle_workers_is_overtaken_by_all_that_comes_meanwhile() -> None:
+    async def scenario() -> None:
+        work = queue()
+        for key in ("told later", "touched meanwhile", "due meanwhile"):
+            work.add_when_idle(key)
+        work.add_after("due meanwhile", 5)
+        await asyncio.sleep(9)
+        for key in ("new", "touched meanwhile"):
+            work.add(key)
+        work.add("hot", urgent=True)
+        order = ["hot", "due meanwhile", "new", "touched meanwhile", "told later"]
+        assert [await next_within(work, 1) for _ in order] == order
+        assert work.depth == 0
+
+    run(scenario)
+
+
+def test_an_idle_worker_gets_at_once_what_waits_for_one() -> None:
+    async def scenario() -> None:
+        work = queue()
+        worker = asyncio.create_task(work.get())
+        await settled()
+        work.add_when_idle("a")
+        await settled()
+        assert worker.done()
+        assert worker.result() == "a"
 
     run(scenario)
 
@@ -726,15 +777,17 @@ def test_deadlines_that_events_overtake_for_weeks_do_not_pile_up() -> None:
 def test_shut_down_lets_go_of_all_that_was_pending() -> None:
     async def scenario() -> None:
         work: WorkQueue[Name] = WorkQueue(time=now, random=lambda: 0.5)
-        waiting, delayed, late = Name("a"), Name("b"), Name("c")
-        names = [weakref.ref(waiting), weakref.ref(delayed), weakref.ref(late)]
+        waiting, delayed, late, idling = Name("a"), Name("b"), Name("c"), Name("d")
+        names = [weakref.ref(waiting), weakref.ref(delayed), weakref.ref(late), weakref.ref(idling)]
         work.add(waiting)
+        work.add_when_idle(idling)
         work.add_after(delayed, 3_600)
         work.shut_down()
         work.add_after(late, 3_600)
-        del waiting, delayed, late
+        work.add_when_idle(late)
+        del waiting, delayed, late, idling
         gc.collect()
-        assert [name() for name in names] == [None, None, None]
+        assert [name() for name in names] == [None] * 4
 
     run(scenario)
 
