@@ -87,16 +87,14 @@ class Life:
             "idle": self._idle,
             "drift": self._drift,
             "storm": self._storm,
+            "closing": self._closing_storm,
         }
         with self.running() as (running, trace):
             self.converge(running, trace)
-            if not {"memory", "idle"}.isdisjoint(measurements):
-                self.quiet_from(running)
             for name in FIGURES_OF:
-                if name in measurements and name in steps:
+                if name in measurements and name in steps and (name != "closing" or self.contender.follows_all):
+                    self.quiet_from(running)
                     steps[name](running, trace)
-            if "closing" in measurements and self.contender.follows_all:
-                self._closing_storm(running, trace)
         if "restart" in measurements:
             self._restart()
         if "churn" in measurements and self.contender.follows_all:
