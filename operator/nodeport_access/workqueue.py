@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
         # These three say since when.
         self._waiting: OrderedDict[K, float] = OrderedDict()  # a plain dict is slow to pop from the front
         self._hurrying: OrderedDict[K, float] = OrderedDict()  # the other lane
-        self._idling: OrderedDict[K, float] = OrderedDict()  # none of the lanes
+        self._idling: OrderedDict[K, float] = OrderedDict()  # handed out while both lanes are empty
         self._processing: dict[K, float] = {}
         self._again: dict[K, float] = {}  # touched while in processing
         self._urgent: set[K] = set()

@@ -1267,6 +1267,20 @@ async def test_a_fault_of_our_own_over_one_service_is_told_in_its_policies_and_t
     assert operator.condition("Stalled") == ("", "")
 
 
+async def test_a_fault_of_our_own_ends_the_silence_so_that_its_backoff_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.edit(SERVICE, open_it)
+    operator.press()
+    await operator.once()
+    assert list(operator.silence.untold) == [KEY]
+    operator.cursed = True
+    with monkeypatch.context() as patch:
+        patch.setattr(reconcile, "plan", lambda _snapshot: 1 // 0)
+        assert isinstance(await operator.once(), Failed)
+    assert list(operator.silence.untold) == []
+
+
 async def test_a_fault_of_our_own_is_tried_again_also_where_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = Operator(*WORLD)
     operator.cursed = True
