@@ -82,6 +82,7 @@ class Life:
 
     def run(self, measurements: Sequence[str]) -> Mapping[str, float]:
         """Everything else needs a world in which all is applied, so `converge` is always part of it."""
+        chosen = {*measurements}.difference(self.contender.left_out)
         steps: Mapping[str, Callable[[Running, Trace], None]] = {
             "memory": self._memory,
             "idle": self._idle,
@@ -91,13 +92,13 @@ class Life:
         }
         with self.running() as (running, trace):
             self.converge(running, trace)
-            for name in FIGURES_OF:
-                if name in measurements and name in steps and (name != "closing" or self.contender.follows_all):
+            for name, step in steps.items():
+                if name in chosen:
                     self.quiet_from(running)
-                    steps[name](running, trace)
-        if "restart" in measurements:
+                    step(running, trace)
+        if "restart" in chosen:
             self._restart()
-        if "churn" in measurements and self.contender.follows_all:
+        if "churn" in chosen:
             self._churn()
         return self.figures
 
