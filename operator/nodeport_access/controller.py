@@ -198,10 +198,10 @@ class Controller:
         """Sees to it soon after the last of many Services was repaired; whatever drifts meanwhile goes first."""
         while True:
             await self._untold.wait()
-            while untold := tuple(self._silence.untold):
+            while self._silence.untold:
                 await asyncio.sleep(AGAIN_SECONDS)
                 if not self._silence.is_pressed:
-                    for key in untold:
+                    for key in self._silence.untold:
                         self._queue.add_when_idle(key)
             self._untold.clear()
 

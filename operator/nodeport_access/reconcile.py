@@ -7,7 +7,7 @@ Level-based: the same pass serves creation, change, deletion and repair. Not the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -157,10 +157,11 @@ class Reconciler:
             if current.drifts:
                 self._silence.repaired()
         after = self._store.snapshot(key, self._clock()) if due else before
-        if not (current.failures or current.delays) and not (telling and self._tells_now(key, due, current)):
+        if not (current.failures or current.delays) and not (telling and self._tells_now(after, current)):
             if due and not plan(after):
                 self._caught_up(key)
-            return Done(self._silence.seconds_left(key) if telling else AGAIN_SECONDS)
+            again = self._silence.seconds_left(key) if telling else AGAIN_SECONDS
+            return Done(min([again, *_expiries(after)]))
         self._silence.end(key)
         for policy in after.policies:
             if not policy.deleting:
@@ -170,10 +171,11 @@ class Reconciler:
             self._overlook_echoes(key, after, current)
         return _outcome(after, current)
 
-    def _tells_now(self, key: ServiceKey, due: Sequence[Write], current: _Pass) -> bool:
-        """Writes that repaired nothing were asked for, by somebody who waits to be told."""
-        repaired = bool(current.drifts)
-        return (bool(due) and not repaired) or not self._silence.keeps(key, repaired=repaired)
+    def _tells_now(self, after: Snapshot, current: _Pass) -> bool:
+        """Whatever is more than the news of a repair has somebody who waits for it."""
+        if not self._silence.keeps(after.key, repaired=bool(current.drifts)):
+            return True
+        return any(self._reporter.has_news(self._case(after, policy, current)) for policy in after.policies)
 
     def _overlook_echoes(self, key: ServiceKey, after: Snapshot, current: _Pass) -> None:
         """Our own writes touch the Service too. Where they are all that has happened since, and came to what is wanted,
@@ -285,10 +287,8 @@ class Reconciler:
         status = f"status of policy {policy.key}"
         if self._is_put_off(snapshot.key, status, current):
             return
-        contender = self._contender(snapshot)
-        case = Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
         try:
-            left = await self._reporter.report(case)
+            left = await self._reporter.report(self._case(snapshot, policy, current))
         except ApiError as error:
             failure = failure_of(error)
             self._fail(snapshot.key, status, failure, error, current)
@@ -303,6 +303,10 @@ class Reconciler:
                 current.retry = "the policy has changed meanwhile"
             case Later(delay) if delay is not None:
                 current.delays.append(delay)
+
+    def _case(self, snapshot: Snapshot, policy: Policy, current: _Pass) -> Case:
+        contender = self._contender(snapshot)
+        return Case(snapshot=snapshot, policy=policy, failures=current.failures, contender=contender)
 
     def _contender(self, snapshot: Snapshot) -> str:
         """Who keeps taking the traffic policy back from the holder; nobody from one that does not manage it."""

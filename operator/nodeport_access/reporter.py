@@ -59,6 +59,12 @@ class Reporter:
         """Has the next status of this policy tell of a drift, should that have to wait for a later pass."""
         self._untold[policy] = drift
 
+    def has_news(self, case: Case) -> bool:
+        """Whether its status has to change by more than the drift that it tells of; not where it is being deleted."""
+        if case.policy.deleting:
+            return False
+        return not same_status(case.policy.status, status_of(case, drift=None))
+
     async def report(self, case: Case) -> Reported | Later:
         """Writes the status if it changed. Raises the ApiErrors of ``kube``: SchemaOutdated also where all was written
         that the installed CRD knows."""

@@ -110,7 +110,8 @@ class WorkQueue(Generic[K]):
             if (since := self._waiting.pop(key, None)) is not None:
                 self._hurrying[key] = since
         if key not in self._waiting and key not in self._hurrying:
-            self._enter(key, self._idling.pop(key, self._time()))
+            self._idling.pop(key, None)
+            self._enter(key, self._time())
 
     def add_when_idle(self, key: K) -> None:
         """Have `key` handed out once no other waits, which may be never: a deadline that is pending for it stands. In
@@ -237,9 +238,10 @@ class WorkQueue(Generic[K]):
     def oldest_age(self) -> float:
         """Return for how many seconds the oldest key has waited or been in processing; 0.0 where there is none.
 
-        A key that waits after `done` counts from the touch that sent it back. A pending delay is no age.
+        A key that waits after `done` counts from the touch that sent it back. A pending delay is no age, and what waits
+        for an idle worker waits on purpose.
         """
-        groups = (self._waiting, self._hurrying, self._idling, self._processing)
+        groups = (self._waiting, self._hurrying, self._processing)
         since = min(min(group.values(), default=inf) for group in groups)
         return max(0.0, self._time() - since)
 

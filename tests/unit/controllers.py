@@ -25,12 +25,13 @@ def controller_of(
     clock: Callable[[], datetime] = lambda: NOW,
     time: Callable[[], float] = lambda: 0.0,
     tenure: Tenure | None = None,
+    metrics: Metrics | None = None,
 ) -> Controller:
     """One that leads, unless it has a tenure; without a client it must not run."""
     return Controller(
         client=cast(Any, client),
         namespaces=namespaces,
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
         clock=clock,
         time=time,
         random=Random(0),

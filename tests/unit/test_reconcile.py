@@ -342,6 +342,42 @@ async def test_who_asks_for_something_is_told_of_it_in_a_storm_too() -> None:
     assert list(operator.silence.untold) == []
 
 
+async def test_only_its_repair_is_kept_untold_whatever_else_there_is_to_tell_is_told_at_once() -> None:
+    operator = Operator(*WORLD)
+    await operator.work()
+    operator.seconds += 10
+    operator.edit(SERVICE, open_it)
+    operator.press()
+    await operator.work()
+    assert list(operator.silence.untold) == [KEY]
+    operator.seconds += 1
+    operator.press()
+    operator.edit("EndpointSlice/shop-abc", lambda body: body["endpoints"].clear(), manager="controller")
+    await operator.work()
+    assert operator.condition("Reachable") == ("False", "NoReadyEndpoints")
+    assert list(operator.silence.untold) == []
+
+
+async def test_an_edit_that_calls_for_no_write_is_observed_in_a_storm_too() -> None:
+    operator = Operator(policy(allowed=["192.0.2.1/32", "192.0.2.2/32"]), *WORLD[1:])
+    await operator.work()
+    operator.seconds += 10
+    operator.edit(SERVICE, open_it)
+    operator.press()
+    await operator.work()
+    assert list(operator.silence.untold) == [KEY]
+    operator.seconds += 1
+    operator.press()
+
+    def turn_round(body: Body) -> None:
+        body["spec"]["allowedCIDRs"].reverse()
+        body["metadata"]["generation"] = 2  # as the API server counts a change of a spec
+
+    operator.edit(STATUS, turn_round)
+    await operator.work()
+    assert (operator.body(STATUS) or {})["status"]["observedGeneration"] == 2
+
+
 async def test_before_pods_are_known_it_writes_and_tells_nothing() -> None:
     operator = Operator(*WORLD)
     assert await operator.reconciler.reconcile(KEY, telling=False) == Done(AGAIN_SECONDS)
@@ -396,6 +432,23 @@ async def test_an_entry_ends_on_its_second_although_something_else_fails() -> No
     outcome = await operator.once()
     assert isinstance(outcome, Wait)
     assert outcome.at_latest == 90.0
+
+
+async def test_an_entry_ends_on_its_second_although_a_repair_is_kept_untold() -> None:
+    ends = (NOW + timedelta(seconds=15)).isoformat()
+    operator = Operator(policy(allowed=["192.0.2.1/32", entry("192.0.2.2/32", expiresAt=ends)]), *WORLD[1:])
+    await operator.work()
+    operator.seconds += 10
+    operator.edit(SERVICE, open_it)
+    operator.press()
+    assert await operator.once() == Done(5.0)
+    assert list(operator.silence.untold) == [KEY]
+
+
+async def test_an_entry_ends_on_its_second_before_pods_are_known() -> None:
+    ends = (NOW + timedelta(seconds=0.5)).isoformat()
+    operator = Operator(policy(allowed=["192.0.2.1/32", entry("192.0.2.2/32", expiresAt=ends)]), *WORLD[1:])
+    assert await operator.reconciler.reconcile(KEY, telling=False) == Done(0.5)
 
 
 async def test_what_somebody_else_did_is_repaired_counted_and_told() -> None:

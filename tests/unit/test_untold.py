@@ -16,6 +16,7 @@ import pytest
 from nodeport_access.api import Body
 from nodeport_access.controller import Controller
 from nodeport_access.kube import POLICIES, Applied, Listing, Resource
+from nodeport_access.metrics import Metrics
 from nodeport_access.silence import LONGEST_SECONDS, PRESS
 from tests.unit.builders import NAMESPACE, policy, service
 from tests.unit.controllers import Uneventful, controller_of
@@ -55,10 +56,21 @@ class Server(Uneventful):
         return body  # an Event
 
 
+class Passes(Metrics):
+    """Counts them."""
+
+    count = 0
+
+    def passed(self, *, outcome: str, seconds: float) -> None:
+        super().passed(outcome=outcome, seconds=seconds)
+        self.count += 1
+
+
 @asynccontextmanager
-async def guarding(server: Server) -> AsyncIterator[Controller]:
+async def guarding(server: Server, *, metrics: Metrics | None = None) -> AsyncIterator[Controller]:
     """One that runs, and has told of everything."""
-    controller = controller_of(client=server, time=asyncio.get_running_loop().time)
+    loop = asyncio.get_running_loop()
+    controller = controller_of(client=server, time=loop.time, metrics=metrics)
     controller.feed.told("watch", POLICIES.path(), None)  # Kopf's part works
     running = asyncio.create_task(controller.run())
     try:
@@ -86,9 +98,10 @@ def world() -> Server:
 
 @pytest.mark.looptime
 async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_it_was_shut() -> None:
-    server = world()
-    async with guarding(server) as controller:
+    server, passes = world(), Passes()
+    async with guarding(server, metrics=passes) as controller:
         written, told = server.count("apply"), server.count("apply_status")
+        passes.count = 0
         open_all(server, controller)
         await eventually(lambda: server.count("apply") == written + COUNT)
         shut_at = asyncio.get_running_loop().time()
@@ -97,6 +110,7 @@ async def test_all_that_stood_open_is_told_of_within_seconds_after_the_last_of_i
         assert asyncio.get_running_loop().time() - shut_at < LONGEST_SECONDS / 2
         await asyncio.sleep(2 * LONGEST_SECONDS)
         assert (server.count("apply"), server.count("apply_status")) == (written + COUNT, told + COUNT)
+        assert passes.count <= 2 * COUNT + PRESS, "one to repair, and one to tell"
 
 
 @pytest.mark.looptime

@@ -87,7 +87,7 @@ class Model:
             return
         self.urgent |= {key} if urgent else set()
         if key not in dict(self.waiting + self.hurrying):
-            self.enter(key, dict(self.idling).get(key, self.now))
+            self.enter(key, self.now)
             self.idling = [entry for entry in self.idling if entry[0] != key]
         elif urgent and key in dict(self.waiting):
             entry = next(entry for entry in self.waiting if entry[0] == key)
@@ -150,7 +150,7 @@ class Model:
             self.enter(key, self.again.pop(key))
 
     def oldest_age(self) -> float:
-        since = [*dict(self.all_waiting()).values(), *self.processing.values()]
+        since = [*dict(self.hurrying + self.waiting).values(), *self.processing.values()]
         return max((self.now - one for one in since), default=0)
 
 
@@ -719,9 +719,10 @@ def test_done_for_a_key_that_is_not_in_processing_is_an_error() -> None:
     assert work.depth == 1
 
 
-def test_the_oldest_age_counts_waiting_and_processing_but_no_delay() -> None:
+def test_the_oldest_age_counts_waiting_and_processing_but_no_delay_and_no_wait_for_idle_workers() -> None:
     async def scenario() -> None:
         work = queue()
+        work.add_when_idle("patient")
         assert work.oldest_age() == 0.0
         work.add_after("later", 50)
         await asyncio.sleep(10)
@@ -738,6 +739,10 @@ def test_the_oldest_age_counts_waiting_and_processing_but_no_delay() -> None:
         assert work.oldest_age() == 5
         work.done("a")
         assert work.oldest_age() == 2  # since the first of the two touches
+        work.add("patient")
+        await work.get()
+        assert await work.get() == "patient"
+        assert work.oldest_age() == 0
 
     run(scenario)
 
