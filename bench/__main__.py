@@ -15,7 +15,7 @@ from bench import bars, compiling, limits, plots, rounds
 from bench.contenders import NAMES, contenders
 from bench.limits import DRIFTS, LIMITS, SLICES, Limits
 from bench.measures import FIGURES_OF
-from bench.results import Record, Results
+from bench.results import Record, Results, Run
 from bench.tables import judged, table
 from testbed.failure import Failure
 from testbed.operator_process import ROOT
@@ -70,7 +70,7 @@ def main(words: Sequence[str]) -> int:
     if unknown := set(given.measurements) - {*ALL, LIMITS}:
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
     chosen = given.measurements or list(ALL)
-    machine, records = rounds.machine(), list[Record]()
+    setting, records = rounds.setting(), list[Record]()
     try:
         alive = [name for name in FIGURES_OF if name in chosen]
         if alive:
@@ -93,7 +93,7 @@ def main(words: Sequence[str]) -> int:
     except (Failure, TimedOut) as failed:
         print(failed, file=sys.stderr)
         return 1
-    results = Results(machine=machine, command=repeating(words), records=records)
+    results = Results(runs=[Run(command=repeating(words), setting=setting, records=records)])
     for name, sizes in TABLES.items():
         if any(record.measurement == name for record in records):
             print(f"\n### {name}\n\n{table(results, measurement=name, sizes=sizes)}", end="")

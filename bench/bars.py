@@ -59,7 +59,8 @@ BARS: tuple[Bar, ...] = (
     Bar(figure=measures.IDLE_CALLS, exact=0, in_ci=0),
     Bar(figure=measures.DRIFT_P50, rival="bare", exact=1.5, in_ci=15),
     Bar(figure=measures.DRIFT_P99, rival="bare", exact=1.5, from_size=5000),
-    Bar(figure=measures.CLOSING_OTHERS, exact=WORKERS),  # one that each of them was about
+    Bar(figure=measures.STORM, rival="bare", exact=2, in_ci=6),
+    Bar(figure=measures.CLOSING_OTHERS, exact=WORKERS, in_ci=WORKERS),  # one that each of them was about
     Bar(figure=measures.REPAIR, rival="bare", exact=2, from_size=1000, in_ci=10),
     Bar(figure=measures.REPAIR, rival="go", exact=1, from_size=1000),
     Bar(figure=measures.RESTART_QUIET, rival="bare", exact=4, from_size=1000),

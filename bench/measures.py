@@ -32,8 +32,10 @@ DRIFT_P50 = "drift repaired, p50 [ms]"
 DRIFT_P99 = "drift repaired, p99 [ms]"
 STORM = "storm, first change to last repair [s]"
 STORM_TAIL = "storm, last change to last repair [s]"
+STORM_TOLD = "storm, first change to last repair or status [s]"
 CLOSING_STORM = "storm that closes, first change to last repair [s]"
 CLOSING_REPAIR = "storm that closes, one Service opened in it repaired [ms]"
+CLOSING_BACKLOG = "storm that closes, allowlists missing when that one was opened"
 CLOSING_OTHERS = "storm that closes, writes begun before that repair"
 RESTART_WRITES = "restart, writes"
 RESTART_QUIET = "restart, until quiet [s]"
@@ -50,8 +52,8 @@ FIGURES_OF: Mapping[str, tuple[str, ...]] = {
     "memory": (RESIDENT,),
     "idle": (IDLE_CPU, IDLE_CALLS),
     "drift": (DRIFT_P50, DRIFT_P99),
-    "storm": (STORM, STORM_TAIL),
-    "closing": (CLOSING_STORM, CLOSING_REPAIR, CLOSING_OTHERS),
+    "storm": (STORM, STORM_TAIL, STORM_TOLD),
+    "closing": (CLOSING_STORM, CLOSING_REPAIR, CLOSING_BACKLOG, CLOSING_OTHERS),
     "restart": (REPAIR, REPAIR_SINCE_FIRST, RESTART_QUIET, RESTART_WRITES),
     "churn": tuple(
         figure[kind] for kind in churn.KINDS for figure in (CHURN_CPU, CHURN_WRITES, CHURN_CALLS, CHURN_RATE)
@@ -146,13 +148,16 @@ class Life:
 
     def _storm(self, running: Running, trace: Trace) -> None:
         """Somebody opens all Services, as fast as the API server takes it."""
-        before, somebody = trace.count(SERVICES), self._somebody()
+        before, since, somebody = trace.count(SERVICES), len(trace.requests()), self._somebody()
         self.world.open_services(self.world.guarded)
         self._wait_until_applied(running, trace, resource=SERVICES, count=before + len(self.world.guarded))
         repairs = _repairs(somebody, trace)
-        last = max(repaired for _, repaired in repairs)
-        self.figures[STORM] = last - min(opened for opened, _ in repairs)
+        first, last = min(opened for opened, _ in repairs), max(repaired for _, repaired in repairs)
+        self.figures[STORM] = last - first
         self.figures[STORM_TAIL] = last - max(opened for opened, _ in repairs)
+        self.quiet_from(running)
+        told = [one.end for one in trace.requests()[since:] if one.is_wanted and one.resource == POLICY_STATUS]
+        self.figures[STORM_TOLD] = max([last, *told]) - first
 
     def _closing_storm(self, running: Running, trace: Trace) -> None:
         """Somebody deletes all allowlists, as fast as the API server takes it, and opens one Service in the middle."""
@@ -170,6 +175,8 @@ class Life:
         closed = [one for one in requests if one.is_wanted and one.resource == NETWORK_POLICIES]
         self.figures[CLOSING_STORM] = max(one.end for one in closed) - min(one.begin for one in meddling)
         self.figures[CLOSING_REPAIR] = 1000 * (repair.end - opened.begin)
+        deleted = sum(one.resource == NETWORK_POLICIES and one.end < opened.begin for one in meddling)
+        self.figures[CLOSING_BACKLOG] = deleted - sum(one.end < opened.begin for one in closed)
         self.figures[CLOSING_OTHERS] = sum(one.is_write and opened.end < one.begin < repair.begin for one in requests)
 
     def _restart(self) -> None:

@@ -29,33 +29,45 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """All figures of one run, or of several on one machine, with the machine, and the commands that repeat them, a line
-    each."""
+class Run:
+    """The figures of one run: the command that repeats it, and what it was measured on and of, by names."""
 
-    machine: Mapping[str, str]
     command: str
+    setting: Mapping[str, str]
     records: Sequence[Record]
 
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The figures of one run, or what is left of several, the newest last."""
+
+    runs: Sequence[Run]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for run in self.runs for record in run.records]
+
     def over(self, earlier: Results) -> Results:
-        """These, and of an earlier run whatever these have not measured anew: a measurement at a size as a whole, since
-        a ratio is taken inside a run."""
+        """These, and of earlier runs whatever these have not measured anew: a measurement at a size as a whole, since
+        a ratio is taken inside a run. A run of which nothing is left is not kept."""
         anew = {(record.measurement, record.size) for record in self.records}
-        kept = [record for record in earlier.records if (record.measurement, record.size) not in anew]
-        commands = dict.fromkeys([*earlier.command.splitlines(), *self.command.splitlines()])
-        return Results(machine=self.machine, command="\n".join(commands), records=[*kept, *self.records])
+        kept = []
+        for run in earlier.runs:
+            left = [record for record in run.records if (record.measurement, record.size) not in anew]
+            kept += [dataclasses.replace(run, records=left)] if left else []
+        return Results(runs=[*kept, *self.runs])
 
     @classmethod
     def read(cls, path: Path) -> Self:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        records = [Record(**record) for record in content["records"]]
-        return cls(machine=content["machine"], command=content["command"], records=records)
+        return cls(
+            runs=[Run(**{**run, "records": [Record(**record) for record in run["records"]]}) for run in content["runs"]]
+        )
 
     def write(self, path: Path) -> None:
         """One record a line, so that a new run can be compared with the one before."""
-        records = ",\n".join(f"  {json.dumps(dataclasses.asdict(record))}" for record in self.records)
-        head = json.dumps({"command": self.command, "machine": dict(self.machine)}, indent=1)[1:-1].strip()
-        path.write_text(f'{{\n {head},\n "records": [\n{records}\n]}}\n', encoding="utf-8")
+        runs = ",\n".join(map(_as_text, self.runs))
+        path.write_text(f'{{"runs": [\n{runs}\n]}}\n', encoding="utf-8")
 
     @property
     def sizes(self) -> list[int]:
@@ -75,3 +87,9 @@ class Results:
         ours = self.values(size=size, contender=OURS, figure=figure)
         theirs = self.values(size=size, contender=rival, figure=figure)
         return [ours[number] / theirs[number] for number in ours if theirs.get(number)]
+
+
+def _as_text(run: Run) -> str:
+    head = json.dumps({"command": run.command, "setting": dict(run.setting)})[:-1]
+    records = ",\n".join(f"  {json.dumps(dataclasses.asdict(record))}" for record in run.records)
+    return f'{head}, "records": [\n{records}\n]}}'

@@ -20,6 +20,7 @@ from bench.results import Record
 from bench.world import NODE_PORTS, World
 from testbed import programs
 from testbed.control_plane import ControlPlane
+from testbed.operator_process import ROOT
 from testbed.progress import Progress
 
 
@@ -94,15 +95,29 @@ def compilations(*, sizes: Sequence[int], rounds: int) -> Iterator[Record]:
                     )
 
 
-def machine() -> Mapping[str, str]:
-    """What the figures were measured on, and how busy it was at the beginning."""
+def setting() -> Mapping[str, str]:
+    """What the figures are measured on, how busy that is at the beginning, and of which state of the program."""
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    go = subprocess.run(["go", "version"], capture_output=True, text=True) if shutil.which("go") else None
     return {
+        "program": _program(),
         "processors": f"{os.cpu_count()}",
         "memory": f"{pages * page / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": platform.python_version(),
-        "Go": go.stdout.split()[2] if go and go.returncode == 0 else "unknown",
+        "Go": _said("go", "env", "GOVERSION") or "unknown",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def _program() -> str:
+    """The commit, and whether what is measured differs from it."""
+    if not (commit := _said("git", "log", "-1", "--format=%h")):
+        return "unknown"
+    return f"{commit}, changed" if _said("git", "status", "--porcelain", "--", "operator", "bench") else commit
+
+
+def _said(*command: str) -> str:
+    """What a program printed; nothing where it is not there, or failed."""
+    if shutil.which(command[0]) is None:
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()

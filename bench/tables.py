@@ -22,8 +22,9 @@ def table(results: Results, *, measurement: str, sizes: str = "N") -> str:
     rows = [header, ["---"] * 2 + ["---:"] * (len(header) - 3) + ["---"]]
     for figure, size in dict.fromkeys((record.figure, record.size) for record in _by_figure(chosen)):
         cells = [spread(results.values(size=size, contender=name, figure=figure).values()) for name in contenders]
-        ratios = [spread(results.ratios(size=size, rival=rival, figure=figure)) for rival in rivals]
-        rows.append([figure, f"{size:,}", *cells, *ratios, "; ".join(_bars(figure, size=size, among=contenders))])
+        ratios = {rival: results.ratios(size=size, rival=rival, figure=figure) for rival in rivals}
+        held = "; ".join(_bars(figure, size=size, among=[rival for rival in rivals if ratios[rival]]))
+        rows.append([figure, f"{size:,}", *cells, *map(spread, ratios.values()), held])
     return _markdown(rows)
 
 

@@ -5,13 +5,13 @@ Not its business: measuring (`bench`), and the prose, which stands in the page i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench import bars
 from bench.__main__ import TABLES
 from bench.plots import PICTURES
-from bench.results import Results
+from bench.results import Results, Run
 from bench.tables import judged, table
 from docs import markers
 
@@ -32,9 +32,7 @@ def figures(results: Results | None) -> str:
 
 
 def _parts(results: Results) -> Iterator[str]:
-    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
-    commands = "".join(f"    {command}\n" for command in results.command.splitlines())
-    yield f"Measured on: {machine}.\n\n{commands}"
+    yield f"{_runs(results.runs)}"
     measured = {record.measurement for record in results.records}
     for measurement, sizes in TABLES.items():
         if measurement in measured:
@@ -43,3 +41,23 @@ def _parts(results: Results) -> Iterator[str]:
     for name, figure in PICTURES.items():
         if (FIGURES.parent / name).exists():
             yield f"![{figure}, by the number of policies]({name})\n"
+
+
+def _runs(runs: Sequence[Run]) -> str:
+    """What was run, of which state of the program, and on what: a row for all runs that are alike in both."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(", ".join(f"{name} {value}" for name, value in run.setting.items()), []).append(run)
+    parts = []
+    for setting, those in alike.items():
+        commands = "".join(f"    {run.command}\n" for run in those)
+        parts.append(f"{setting[0].upper()}{setting[1:]}: {_what(those)}.\n\n{commands}")
+    return "\n".join(parts)
+
+
+def _what(runs: Sequence[Run]) -> str:
+    sizes: dict[str, list[int]] = {}
+    for run in runs:
+        for record in run.records:
+            sizes.setdefault(record.measurement, []).append(record.size)
+    return "; ".join(f"*{name}* of {', '.join(f'{size:,}' for size in sorted({*of}))}" for name, of in sizes.items())

@@ -17,20 +17,20 @@ import pytest
 from bench import bars, rounds
 from bench.contenders import contenders
 from bench.measures import CPU_APPLIED, CPU_PLANE, FIGURES_OF
-from bench.results import Record, Results
+from bench.results import Record, Results, Run
 from bench.tables import judged
 from testbed.progress import Progress
 
 POLICIES = 150
 ROUNDS, MOST_ROUNDS = 2, 5
 CONTENDERS = ("ours", "bare")
-MEASUREMENTS = ("converge", "memory", "idle", "drift", "restart")
+MEASUREMENTS = ("converge", "memory", "idle", "drift", "storm", "closing", "restart")
 RECORDS_OF_A_ROUND = len(CONTENDERS) * sum(len(FIGURES_OF[name]) for name in MEASUREMENTS)
 
 
 @pytest.mark.usefixtures("programs")
 def test_no_bar_of_ci_is_missed(tmp_path: Path) -> None:
-    machine, records = rounds.machine(), list[Record]()
+    setting, records = rounds.setting(), list[Record]()
     measured = rounds.lives(
         sizes=[POLICIES],
         rounds=MOST_ROUNDS,
@@ -45,9 +45,10 @@ def test_no_bar_of_ci_is_missed(tmp_path: Path) -> None:
     with closing(measured):
         for number in range(1, MOST_ROUNDS + 1):
             records += islice(measured, RECORDS_OF_A_ROUND)
-            verdicts = list(bars.in_ci(Results(machine=machine, command="make test-bars", records=records)))
+            run = Run(command="make test-bars", setting=setting, records=records)
+            verdicts = list(bars.in_ci(Results(runs=[run])))
             met = all(verdict.met for verdict in verdicts)
-            print(f"\nafter {number} rounds, on {dict(machine)}:\n{judged(verdicts)}")
+            print(f"\nafter {number} rounds, on {dict(setting)}:\n{judged(verdicts)}")
             if met and number >= ROUNDS:
                 break
     assert met, judged(verdicts)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.contenders import Contender, contenders
-from bench.measures import Life
+from bench.measures import STORM_TOLD, Life
 from bench.world import NODE_PORTS, World
 from testbed.control_plane import ControlPlane
 from testbed.programs import Programs
@@ -59,6 +59,7 @@ def test_every_contender_repairs_what_somebody_opens_and_is_measured_by_it(
     assert 0 < figures["drift repaired, p50 [ms]"] <= figures["drift repaired, p99 [ms]"]
     assert figures["applied, from the first request on [s]"] < figures["applied, start-up included [s]"]
     assert figures["writes per policy"] >= 4
+    assert figures["storm, first change to last repair [s]"] <= figures[STORM_TOLD]
     repaired = figures.get("storm that closes, one Service opened in it repaired [ms]", 0)
     assert (repaired > 0) == ("closing" not in everybody[name].left_out)
 

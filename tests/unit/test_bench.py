@@ -12,7 +12,7 @@ from bench import compiling, measures, plots, profiling
 from bench.__main__ import repeating
 from bench.contenders import Contender, ContenderFailed
 from bench.measures import RESIDENT
-from bench.results import Record, Results
+from bench.results import Record, Results, Run
 from bench.tables import spread, table
 from bench.trace import Request, applied_at
 from docs import benchmarks_page
@@ -23,7 +23,8 @@ def record(contender: str, round: int, value: float, *, size: int = 100, figure:
 
 
 def results(*records: Record) -> Results:
-    return Results(machine={"processors": "2", "load before": "0.1"}, command="python -m bench storm", records=records)
+    setting = {"processors": "2", "load before": "0.1"}
+    return Results(runs=[Run(command="python -m bench storm", setting=setting, records=records)])
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:
@@ -50,17 +51,19 @@ def test_a_table_has_a_line_for_each_size_and_ours_first() -> None:
 
 
 def test_a_table_names_the_bars_that_hold_at_a_size_against_those_who_took_part() -> None:
-    """The bar against bare holds from 1,000 on; nobody of the others was there."""
+    """The bar against bare holds from 1,000 on; Go was there at 5,000 alone."""
+    there = {"ours": (100, 1000, 5000), "bare": (100, 1000, 5000), "go": (5000,)}
     measured = results(
         *(
             record(name, 0, 1, size=size, figure=measures.APPLIED_SINCE_FIRST)
-            for name in ("ours", "bare")
-            for size in (100, 1000)
+            for name, sizes in there.items()
+            for size in sizes
         )
     )
     assert [line.split(" | ")[-1] for line in table(measured, measurement="storm").splitlines()[2:]] == [
         " |",
         "≤ 1.2 x bare |",
+        "≤ 1.2 x bare; ≤ 1 x go |",
     ]
 
 
@@ -76,7 +79,8 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     written = results(record("ours", 0, 2), record("bare", 0, 1))
     written.write(tmp_path / "figures.json")
     read = Results.read(tmp_path / "figures.json")
-    assert (read.machine, read.command, tuple(read.records)) == (written.machine, written.command, written.records)
+    [run], [was] = read.runs, written.runs
+    assert (run.command, run.setting, tuple(run.records)) == (was.command, was.setting, was.records)
 
 
 def test_a_run_replaces_what_it_has_measured_anew_and_leaves_the_rest() -> None:
@@ -84,13 +88,17 @@ def test_a_run_replaces_what_it_has_measured_anew_and_leaves_the_rest() -> None:
     anew = results(record("ours", 0, 2))
     kept = anew.over(earlier)
     assert [(one.size, one.contender, one.value) for one in kept.records] == [(1000, "ours", 7), (100, "ours", 2)]
-    assert kept.command == "python -m bench storm"
+    assert [one.size for one in kept.runs[0].records] == [1000]
+    assert kept.runs[1:] == anew.runs
+    again = results(record("ours", 0, 3), record("ours", 0, 3, size=1000))
+    assert again.over(kept).runs == again.runs, "a run of which nothing is left is forgotten"
 
 
 def test_a_page_without_figures_says_so_and_one_with_figures_says_where_they_come_from() -> None:
     assert benchmarks_page.figures(None) == f"{benchmarks_page.NONE}\n"
     page = benchmarks_page.figures(results(record("ours", 0, 2)))
-    assert "load before 0.1" in page
+    assert "Processors 2, load before 0.1: *storm* of 100." in page
+    assert "    python -m bench storm\n" in page
     assert "| f [s] | 100 | 2 |" in page
 
 

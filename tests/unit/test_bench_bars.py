@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from bench import bars, compiling, measures
-from bench.results import Record, Results
+from bench.results import Record, Results, Run
 from bench.tables import judged
 
 IN_CI = [bar for bar in bars.BARS if bar.in_ci is not None]
@@ -18,7 +18,7 @@ def record(contender: str, figure: str, value: float, *, size: int, round: int =
 
 
 def results(*records: Record) -> Results:
-    return Results(machine={}, command="", records=records)
+    return Results(runs=[Run(command="", setting={}, records=records)])
 
 
 def good(*, size: int) -> list[Record]:
