@@ -35,8 +35,8 @@ class ContenderFailed(Failure):
 class Contender:
     """One of those who are measured. `command` makes its command line of a kubeconfig and of whether it is to list and
     watch as many kinds as ours does, which only the bare one can leave. `modules` are what it imports, where it is
-    Python's, and `source` where our package is. `left_out` are the measurements in which it takes
-    no part, as it does not follow what they are about."""
+    Python's, and `source` where our package is. `left_out` are the measurements in which it
+    takes no part, as it does not follow what they are about."""
 
     name: str
     about: str

@@ -32,7 +32,7 @@ def figures(results: Results | None) -> str:
 
 
 def _parts(results: Results) -> Iterator[str]:
-    yield f"{_runs(results.runs)}"
+    yield _runs(results.runs)
     measured = {record.measurement for record in results.records}
     for measurement, sizes in TABLES.items():
         if measurement in measured:

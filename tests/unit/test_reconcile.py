@@ -342,8 +342,8 @@ async def test_who_asks_for_something_is_told_of_it_in_a_storm_too() -> None:
     assert list(operator.silence.untold) == []
 
 
-async def test_only_its_repair_is_kept_untold_whatever_else_there_is_to_tell_is_told_at_once() -> None:
-    operator = Operator(*WORLD)
+async def keep_a_repair_untold(operator: Operator) -> None:
+    """In a storm that goes on."""
     await operator.work()
     operator.seconds += 10
     operator.edit(SERVICE, open_it)
@@ -352,6 +352,11 @@ async def test_only_its_repair_is_kept_untold_whatever_else_there_is_to_tell_is_
     assert list(operator.silence.untold) == [KEY]
     operator.seconds += 1
     operator.press()
+
+
+async def test_only_its_repair_is_kept_untold_whatever_else_there_is_to_tell_is_told_at_once() -> None:
+    operator = Operator(*WORLD)
+    await keep_a_repair_untold(operator)
     operator.edit("EndpointSlice/shop-abc", lambda body: body["endpoints"].clear(), manager="controller")
     await operator.work()
     assert operator.condition("Reachable") == ("False", "NoReadyEndpoints")
@@ -360,14 +365,7 @@ async def test_only_its_repair_is_kept_untold_whatever_else_there_is_to_tell_is_
 
 async def test_an_edit_that_calls_for_no_write_is_observed_in_a_storm_too() -> None:
     operator = Operator(policy(allowed=["192.0.2.1/32", "192.0.2.2/32"]), *WORLD[1:])
-    await operator.work()
-    operator.seconds += 10
-    operator.edit(SERVICE, open_it)
-    operator.press()
-    await operator.work()
-    assert list(operator.silence.untold) == [KEY]
-    operator.seconds += 1
-    operator.press()
+    await keep_a_repair_untold(operator)
 
     def turn_round(body: Body) -> None:
         body["spec"]["allowedCIDRs"].reverse()
